@@ -1,0 +1,41 @@
+# Each target sets up what it needs in .venv; Python 3.11 or newer is all it takes.
+#   make test    all tests, with branch coverage
+#   make lint    ruff, mypy and the layers of the package
+#   make demo    the demo, on localhost
+
+PYTHON ?= python3
+
+VENV := .venv
+# Modules instead of scripts: a script holds the path at which .venv was made.
+RUN := $(VENV)/bin/python
+
+.DEFAULT_GOAL := test
+.DELETE_ON_ERROR:
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	$(RUN) examples/demo.py
+
+test: $(VENV)/.test
+	$(RUN) -X dev -m pytest -rs --cov --cov-report=term-missing:skip-covered
+
+lint: $(VENV)/.test
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(RUN) -m pytest -q tests/test_layering.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of extras, older than the metadata when it must be renewed.
+$(VENV)/.demo: EXTRAS := demo
+$(VENV)/.test: EXTRAS := test,redis
+$(VENV)/.demo $(VENV)/.test: setup.py pyproject.toml | $(RUN)
+	$(RUN) -m pip install --quiet --editable '.[$(EXTRAS)]'
+	touch $@
+
+$(RUN):
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,65 @@
+"""Packaging metadata of wsgi_authkit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="wsgi-authkit",
+    version="0.1.0",
+    description="WorkOS AuthKit sign-in for any WSGI app, as PEP 3333 middleware.",
+    long_description=Path(__file__).with_name("README.rst").read_text("utf-8"),
+    long_description_content_type="text/x-rst",
+    author="the wsgi_authkit authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Web Environment",
+        "Intended Audience :: Developers",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: Session",
+        "Topic :: Internet :: WWW/HTTP :: WSGI :: Middleware",
+        "Topic :: Security",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["wsgi_authkit", "wsgi_authkit.*"]),
+    package_data={"wsgi_authkit": ["py.typed"]},
+    python_requires=">=3.11",
+    install_requires=[
+        # GHSA-fh3h-vg37-cc95 and CVE-2024-42353: Location joined with Host.
+        "webob>=1.8.11",
+        # CVE-2026-48522 to -48526, and errors outside the PyJWTError tree.
+        "pyjwt>=2.15.1",
+        # CVE-2026-69247.
+        "cryptography>=50",
+        # CVE-2024-47081: .netrc credentials sent to the wrong host.
+        "requests>=2.32.4",
+    ],
+    extras_require={
+        "redis": ["redis>=5"],
+        "demo": ["flask>=3", "gunicorn>=23"],
+        "test": [
+            "flask>=3",
+            "gunicorn>=23",
+            "hypothesis>=6.100",
+            "mypy>=1.15",
+            "pytest>=8",
+            "pytest-cov>=5",
+            "pytest-randomly>=3.15",
+            "pytest-timeout>=2.3",
+            "ruff>=0.9",
+            "types-requests",
+            "types-setuptools",
+            "types-WebOb",
+        ],
+    },
+    zip_safe=False,
+)

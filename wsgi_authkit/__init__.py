@@ -1,0 +1,102 @@
+"""WorkOS AuthKit sign-in for any WSGI app, as PEP 3333 middleware.
+
+.. code-block:: python
+
+    from flask import Flask, request
+    from wsgi_authkit import AuthKitMiddleware
+
+    app = Flask(__name__)
+    app.wsgi_app = AuthKitMiddleware(app.wsgi_app)  # reads the environment's WORKOS_*
+
+
+    @app.get("/")
+    def home():
+        session = request.environ["authkit.session"]
+        if not session:
+            return f'<a href="{request.environ["authkit"].sign_in_url()}">Sign in</a>'
+        return f"Hello {session.user.first_name}"
+"""
+
+from __future__ import annotations
+
+import logging
+
+from wsgi_authkit.auth import Auth
+from wsgi_authkit.config import AuthKitConfig
+from wsgi_authkit.errors import (
+    APIError,
+    APIUnavailable,
+    AuthKitError,
+    AuthorizationDenied,
+    AuthorizationError,
+    AuthorizationRequired,
+    BadSeal,
+    ClientRejected,
+    ConfigurationError,
+    CookieTooLarge,
+    HeadersSent,
+    InvalidClaim,
+    InvalidGrant,
+    InvalidToken,
+    KeySetUnavailable,
+    RateLimited,
+    RefreshError,
+    RefreshNeedsAuthorization,
+    RefreshRejected,
+    RefreshUnavailable,
+    SealExpired,
+    StateMismatch,
+    StoreError,
+    TokenExpired,
+    TokenNotYetValid,
+    UnknownKey,
+    VerifierMissing,
+)
+from wsgi_authkit.middleware import AuthKitMiddleware
+from wsgi_authkit.options import SignInEvent
+from wsgi_authkit.service import AuthKitService
+from wsgi_authkit.session import AnonymousSession, Impersonator, Session, User
+from wsgi_authkit.session_storage import CookieSessionStorage, SessionStorage
+
+__all__ = [
+    "APIError",
+    "APIUnavailable",
+    "AnonymousSession",
+    "Auth",
+    "AuthKitConfig",
+    "AuthKitError",
+    "AuthKitMiddleware",
+    "AuthKitService",
+    "AuthorizationDenied",
+    "AuthorizationError",
+    "AuthorizationRequired",
+    "BadSeal",
+    "ClientRejected",
+    "ConfigurationError",
+    "CookieSessionStorage",
+    "CookieTooLarge",
+    "HeadersSent",
+    "Impersonator",
+    "InvalidClaim",
+    "InvalidGrant",
+    "InvalidToken",
+    "KeySetUnavailable",
+    "RateLimited",
+    "RefreshError",
+    "RefreshNeedsAuthorization",
+    "RefreshRejected",
+    "RefreshUnavailable",
+    "SealExpired",
+    "Session",
+    "SessionStorage",
+    "SignInEvent",
+    "StateMismatch",
+    "StoreError",
+    "TokenExpired",
+    "TokenNotYetValid",
+    "UnknownKey",
+    "User",
+    "VerifierMissing",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

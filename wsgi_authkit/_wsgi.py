@@ -1,0 +1,106 @@
+"""The parts of PEP 3333 that the package needs, each once.
+
+``environ`` strings are bytes in disguise: every character stands for one byte
+(latin-1). :func:`decode` is the one place that turns them into text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+
+#: One response header, name and value.
+Header = tuple[str, str]
+
+#: ``environ`` key of the :class:`~wsgi_authkit.Session` of the request.
+SESSION_KEY: Final = "authkit.session"
+#: ``environ`` key of the :class:`~wsgi_authkit.Auth` handle of the request.
+AUTH_KEY: Final = "authkit"
+
+# What may stand in the path of a URL unquoted: `pchar` and "/" of RFC 3986 3.3.
+_PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
+
+
+def add_headers(
+    start_response: StartResponse,
+    merge: Callable[[list[Header]], list[Header]],
+) -> StartResponse:
+    """Return a ``start_response`` that sends ``merge(headers)``.
+
+    ``merge`` gets a copy of the headers, because the list is the app's: an app that
+    keeps its headers in a module constant would otherwise hand the first visitor's
+    cookie to the second. It runs at every call, because PEP 3333 lets an app replace
+    its headers with a second call that carries ``exc_info``.
+    """
+
+    def wrapped(
+        status: str,
+        headers: list[Header],
+        exc_info: ExcInfo | tuple[None, None, None] | None = None,
+        /,
+    ) -> Callable[[bytes], object]:
+        headers = merge(list(headers))
+        if exc_info is None:
+            # Some servers and test clients take two arguments only.
+            return start_response(status, headers)
+        try:
+            return start_response(status, headers, exc_info)
+        finally:
+            exc_info = None  # a traceback must not keep its own frame alive
+
+    return wrapped
+
+
+def decode(value: str) -> str:
+    """Return the text of an ``environ`` string.
+
+    :raises UnicodeDecodeError: The bytes are not UTF-8.
+    """
+    return value.encode("latin-1").decode("utf-8")
+
+
+def quoted_path(environ: WSGIEnvironment) -> str:
+    """Return the request's path as it stands in a URL, with ``SCRIPT_NAME``."""
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return quote(path.encode("latin-1"), safe=_PATH_SAFE)
+
+
+def path_and_query(environ: WSGIEnvironment) -> str:
+    """Return the request's path and query, fit for a ``Location`` on this site."""
+    query = environ.get("QUERY_STRING", "")
+    path = quoted_path(environ) or "/"
+    return f"{path}?{query}" if query else path
+
+
+def read_body(environ: WSGIEnvironment, limit: int) -> bytes | None:
+    """Return the request's body, or ``None`` when it is longer than ``limit`` bytes.
+
+    Without a valid ``CONTENT_LENGTH`` there is no body: reading on would block for
+    ever on servers that do not end ``wsgi.input``.
+    """
+    length: Any = environ.get("CONTENT_LENGTH") or "0"
+    if not (isinstance(length, str) and length.isascii() and length.isdecimal()):
+        return b""
+    if len(length) > 10 or int(length) > limit:
+        return None
+    chunks = []
+    remaining = int(length)
+    while remaining:
+        chunk = environ["wsgi.input"].read(remaining)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        remaining -= len(chunk)
+    return b"".join(chunks)
+
+
+def set_cookie_headers(values: Iterable[str]) -> list[Header]:
+    """Return one ``Set-Cookie`` header for each value (RFC 6265 3: never folded)."""
+    return [("Set-Cookie", value) for value in values]

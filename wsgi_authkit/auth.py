@@ -1,0 +1,247 @@
+"""The request's handle, ``environ["authkit"]``: the service bound to one request."""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from wsgi_authkit._wsgi import path_and_query, quoted_path
+from wsgi_authkit.access import client_info, is_navigation, prefers_html
+from wsgi_authkit.authentication import ClientInfo
+from wsgi_authkit.authorization import AuthorizationOptions
+from wsgi_authkit.errors import BadSeal, RefreshUnavailable
+from wsgi_authkit.options import Options, callback_path
+from wsgi_authkit.paths import safe_return_path
+from wsgi_authkit.responses import Response, json_error, json_response, page, redirect
+from wsgi_authkit.results import AuthResult
+from wsgi_authkit.service import AuthKitService
+from wsgi_authkit.session import AnonymousSession, Session
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+_REQUEST: Final = "request"
+#: Seconds that a browser waits before it tries an unavailable page again.
+RETRY_AFTER: Final = 3
+
+
+class Auth:
+    """What an app can ask and do about sign-in within one request.
+
+    The URL functions return paths on this site and set no cookie: a sign-in starts
+    when the person follows one, not when the page is made.
+    """
+
+    __slots__ = ("_environ", "_options", "_result", "_service")
+
+    def __init__(
+        self,
+        service: AuthKitService,
+        options: Options,
+        environ: WSGIEnvironment,
+        result: AuthResult,
+    ) -> None:
+        self._service = service
+        self._options = options
+        self._environ = environ
+        self._result = result
+
+    def __repr__(self) -> str:
+        return f"<Auth {self._result.session!r}>"
+
+    @property
+    def session(self) -> Session | AnonymousSession:
+        """The same as ``environ["authkit.session"]``."""
+        return self._result.session
+
+    def sign_in_url(self, return_to: str | None = None, **options: Any) -> str:
+        """Return the path on this site that starts a sign-in.
+
+        :param return_to: The path to come back to, with the prefix that the app is
+            mounted at, ``return_pathname`` by default. A path that could lead off this
+            site is dropped.
+        :param options: The fields of
+            :class:`~wsgi_authkit.authorization.AuthorizationOptions`, such as
+            ``organization_id``, ``login_hint`` or ``state``. They travel sealed.
+        :raises ValueError: An option is not of the form that WorkOS takes.
+        :raises CookieTooLarge: ``state`` has more than 2048 bytes.
+        """
+        return self._start_url("sign-in", return_to, options)
+
+    def sign_up_url(self, return_to: str | None = None, **options: Any) -> str:
+        """Return the path on this site that starts a sign-up.
+
+        See :meth:`sign_in_url`.
+        """
+        return self._start_url("sign-up", return_to, options)
+
+    def sign_out_url(self, return_to: str | None = None) -> str:
+        """Return the path on this site that signs out.
+
+        A form that posts to it signs out at once; a link leads to a page that asks.
+
+        :param return_to: A path on this site, or one of the URLs in
+            ``sign_out_return_to`` and ``allowed_return_urls``.
+        :raises ValueError: It is neither.
+        """
+        if return_to is None:
+            return self.endpoint_url("sign-out")
+        if self.absolute_return_url(return_to) is None:
+            raise ValueError(
+                "return_to must be a path on this site or one of allowed_return_urls"
+            )
+        return f"{self.endpoint_url('sign-out')}?{urlencode({'return_to': return_to})}"
+
+    def challenge(self) -> WSGIApplication:
+        """Return a WSGI app that asks the person to sign in.
+
+        A navigation is redirected to sign-in and comes back to this URL. Anything else
+        gets 401 and JSON, because a script cannot follow a redirect to another origin.
+        While nobody can say whether the person is signed in, the answer is 503.
+        """
+        if self.session.status == "unavailable":
+            return self._unavailable()
+        return_to = path_and_query(self._environ)
+        if is_navigation(self._environ):
+            return redirect(self.sign_in_url(return_to))
+        return json_response(
+            {
+                "error": {
+                    "code": "unauthenticated",
+                    "message": "Sign in first.",
+                    "reason": self.session.reason,
+                },
+                "signInUrl": self.sign_in_url(),
+            },
+            HTTPStatus.UNAUTHORIZED,
+        )
+
+    def _unavailable(self) -> Response:
+        error = self._result.error
+        wait = error.retry_after if isinstance(error, RefreshUnavailable) else 1
+        seconds = max(RETRY_AFTER, round(wait))
+        if not prefers_html(self._environ):
+            return json_error(
+                "unavailable",
+                "The sign-in service cannot be reached at the moment.",
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                [("Retry-After", str(seconds))],
+            )
+        return page(
+            "One moment, please",
+            [
+                "The sign-in service cannot be reached at the moment. You are still "
+                "signed in; this page tries again by itself."
+            ],
+            status=HTTPStatus.SERVICE_UNAVAILABLE,
+            retry_after=seconds,
+        )
+
+    # For the endpoints
+
+    @property
+    def environ(self) -> WSGIEnvironment:
+        """The request."""
+        return self._environ
+
+    @property
+    def service(self) -> AuthKitService:
+        """The service."""
+        return self._service
+
+    @property
+    def options(self) -> Options:
+        """The options of the middleware."""
+        return self._options
+
+    @property
+    def cookies(self) -> str:
+        """The ``Cookie`` header, empty where there is none."""
+        return str(self._environ.get("HTTP_COOKIE", ""))
+
+    @property
+    def client(self) -> ClientInfo:
+        """Whom the request comes from."""
+        return client_info(self._environ)
+
+    @property
+    def origin(self) -> str:
+        """The public origin of this site, from the configuration."""
+        return self._options.base_url or self._service.config.redirect_origin
+
+    @property
+    def sign_in_path(self) -> str:
+        """The public path of the sign-in endpoint."""
+        return self.endpoint_url("sign-in")
+
+    def endpoint_url(self, name: str) -> str:
+        """Return the public path of one of the mounted endpoints."""
+        prefix = quoted_path({"SCRIPT_NAME": self._environ.get("SCRIPT_NAME", "")})
+        return f"{prefix}{self._options.mount}/{name}"
+
+    def return_path(self, value: str | None) -> str:
+        """Return where a sign-in ends: a safe path, ``return_pathname`` otherwise."""
+        return safe_return_path(
+            value, default=self._default_return_path, forbidden=self._own_paths
+        )
+
+    @property
+    def _default_return_path(self) -> str:
+        path = safe_return_path(self._options.return_pathname)
+        prefix = quoted_path({"SCRIPT_NAME": self._environ.get("SCRIPT_NAME", "")})
+        if not prefix or path == prefix or path.startswith(f"{prefix}/"):
+            return path
+        return prefix + path
+
+    @property
+    def _own_paths(self) -> list[str]:
+        # Who came back to one of these would sign in, or be signed out, again.
+        names = ("sign-in", "sign-up", "sign-out")
+        callback = callback_path(self._service.config.redirect_uri)
+        return [*(self.endpoint_url(name) for name in names), callback]
+
+    def site_url(self, path: str) -> str:
+        """Return a path on this site as redirects have it: absolute on ``base_url``."""
+        return f"{self._options.base_url or ''}{path}"
+
+    def absolute_return_url(self, value: str | None) -> str | None:
+        """Return where a sign-out may lead as an absolute URL, ``None`` otherwise."""
+        if value is None:
+            return None
+        allowed = (self._options.sign_out_return_to, *self._options.allowed_return_urls)
+        path = safe_return_path(value, default="")
+        if path:
+            return f"{self.origin}{path}"
+        return value if value in allowed else None
+
+    def _start_url(
+        self, name: str, return_to: str | None, options: dict[str, Any]
+    ) -> str:
+        parameters: dict[str, str] = {}
+        path = safe_return_path(return_to, default="", forbidden=self._own_paths)
+        if path:
+            parameters["return_to"] = path
+        chosen = AuthorizationOptions(**options).to_dict()
+        if chosen:
+            parameters[_REQUEST] = self._service.envelope.seal_text(
+                json.dumps(chosen).encode(), purpose=_REQUEST
+            )
+        url = self.endpoint_url(name)
+        return f"{url}?{urlencode(parameters)}" if parameters else url
+
+    def open_request(self, sealed: str) -> dict[str, Any]:
+        """Return the options that :meth:`sign_in_url` sealed into a link.
+
+        :raises BadSeal: The parameter was changed, or made with another password.
+        """
+        opened = self._service.envelope.open_text(sealed, purpose=_REQUEST)
+        try:
+            options: dict[str, Any] = json.loads(opened)
+        except ValueError as error:
+            raise BadSeal("the request parameter holds no options") from error
+        return options

@@ -1,0 +1,348 @@
+"""Reading ``Cookie`` and writing ``Set-Cookie`` (RFC 6265 and its successor, 6265bis).
+
+Reader and writer are our own. The common ones lose every cookie when one of them is
+odd, decode bytes that are not UTF-8 with an exception, let ``q=a wos-session=b`` set a
+session cookie, or quote a value that a cookie cannot hold instead of refusing it.
+
+A value that fits into one cookie is written byte for byte under the plain name, as the
+JavaScript libraries read it. A longer one goes into *chunks*, ``<name>.0`` to
+``<name>.3``, of which the first begins with their number and a dot. The chunks carry no
+proof of their own: what is joined from them has to be authentic as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from wsgi_authkit.errors import CookieTooLarge
+
+#: Values of the ``SameSite`` attribute.
+SameSite = Literal["Lax", "Strict", "None"]
+
+#: Bytes of a whole ``Set-Cookie`` value. 6265bis asks browsers for 4096 of name and
+#: value; some count the attributes too, and all drop a longer cookie silently.
+COOKIE_BUDGET: Final = 4096
+#: The most chunks a value is cut into: four are 16 KB, what servers take in a header.
+MAX_CHUNKS: Final = 4
+
+_CHUNK_SUFFIXES: Final = tuple(f".{index}" for index in range(MAX_CHUNKS))
+_SUFFIXES: Final = ("", *_CHUNK_SUFFIXES)
+_CHUNK_COUNTS: Final = frozenset(str(count) for count in range(1, MAX_CHUNKS + 1))
+
+# RFC 6265 4.1.1: `token` and `cookie-octet`.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_COOKIE_OCTETS: Final = re.compile(r"[\x21\x23-\x2B\x2D-\x3A\x3C-\x5B\x5D-\x7E]*")
+_DOMAIN: Final = re.compile(r"(?=.{1,254}\Z)\.?[\w-]+(?:\.[\w-]+)*", re.ASCII)
+# Browsers ignore an attribute of more than 1024 bytes (6265bis 5.6).
+_PATH: Final = re.compile(r"/[\x21-\x3A\x3C-\x7E]{0,1023}")
+# One way only to match any text: with two, a long value takes for ever to be refused.
+_PERCENT_ENCODED: Final = re.compile(r"[^%]*(?:%[0-9A-Fa-f]{2}[^%]*)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CookieAttributes:
+    """The attributes of a cookie. Deletion has to repeat those of writing.
+
+    :raises ValueError: ``path``, ``domain``, ``max_age`` or ``samesite`` is not one
+        that a browser takes, or would inject another attribute.
+    """
+
+    #: Lifetime in seconds; ``None`` ends with the browser.
+    max_age: int | None
+    #: Send over https only. ``SameSite=None`` requires it.
+    secure: bool
+    #: Where the cookie is sent; starts with ``/``.
+    path: str = "/"
+    #: ``None`` is this host only; a domain includes its subdomains.
+    domain: str | None = None
+    #: Out of reach for scripts.
+    httponly: bool = True
+    #: ``"Lax"``, ``"Strict"`` or ``"None"``.
+    samesite: SameSite = "Lax"
+
+    def __post_init__(self) -> None:
+        if not _PATH.fullmatch(self.path):
+            raise ValueError(
+                "A cookie's path must start with '/' and be printable ASCII without "
+                "';', at most 1024 bytes."
+            )
+        if self.domain is not None and not _DOMAIN.fullmatch(self.domain):
+            raise ValueError("A cookie's domain must be a host name in ASCII.")
+        if self.max_age is not None and not _is_whole_number(self.max_age):
+            raise ValueError("A cookie's max_age must be whole seconds, 0 or more.")
+        if self.samesite not in ("Lax", "Strict", "None"):
+            raise ValueError("A cookie's samesite must be 'Lax', 'Strict' or 'None'.")
+        if self.samesite == "None" and not self.secure:
+            raise ValueError("Browsers refuse SameSite=None without Secure.")
+
+
+def _is_whole_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def parse_cookie_header(header: str) -> list[tuple[str, str]]:
+    """Return the names and values of a ``Cookie`` header, in order.
+
+    Nothing is dropped or decoded but pairs without ``=`` or without a name. Equal names
+    are all there, because a sibling site can add one on either side of ours. It never
+    raises: whatever else is in the header, our cookie stays readable.
+    """
+    return _parse(header.split(";"))
+
+
+def _parse(pairs: Iterable[str]) -> list[tuple[str, str]]:
+    parsed = []
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        name = name.strip(" \t")
+        if separator and name:
+            parsed.append((name, value.strip(" \t")))
+    return parsed
+
+
+def cookie_values(header: str, name: str) -> list[str]:
+    """Return all values of one of our cookies, in the order of the header.
+
+    Quotes around a value and percent-encoding in it are undone. We write neither, but
+    RFC 6265 4.1.1 allows the quotes, and adapters of other languages encode ``*`` and
+    ``~`` of a seal. A value that is not properly encoded, or that decodes to something
+    that no cookie of ours can hold, stays as it came.
+    """
+    return [
+        _written_value(value) for key, value in _mentioning(header, name) if key == name
+    ]
+
+
+def _mentioning(header: str, name: str) -> list[tuple[str, str]]:
+    # Most requests carry cookies of others too; those are not taken apart.
+    return _parse([pair for pair in header.split(";") if name in pair])
+
+
+def _written_value(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+    if "%" in value and _PERCENT_ENCODED.fullmatch(value):
+        decoded = unquote(value, encoding="latin-1")
+        if _COOKIE_OCTETS.fullmatch(decoded):
+            return decoded
+    return value
+
+
+def dump_cookie(name: str, value: str, attributes: CookieAttributes) -> str:
+    """Return the value of a ``Set-Cookie`` header.
+
+    :raises ValueError: The name is not a token, the value has other characters than
+        cookie-octets, or the name's prefix asks for attributes that are not there.
+    :raises CookieTooLarge: It is over :data:`COOKIE_BUDGET` bytes.
+    """
+    _check_name(name, attributes)
+    if not _COOKIE_OCTETS.fullmatch(value):
+        raise ValueError(
+            f"The value of the cookie {name!r} has characters that no cookie can hold "
+            "(RFC 6265 4.1.1); encode it first."
+        )
+    cookie = f"{name}={value}{_dump_attributes(attributes)}"
+    if len(cookie) > COOKIE_BUDGET:
+        raise CookieTooLarge(
+            f"The cookie {name!r} needs {len(cookie)} bytes with its attributes; "
+            f"browsers drop one of more than {COOKIE_BUDGET}. Store less in it.",
+            size=len(cookie),
+            limit=COOKIE_BUDGET,
+        )
+    return cookie
+
+
+def delete_cookie(name: str, attributes: CookieAttributes) -> str:
+    """Return the ``Set-Cookie`` value that deletes a cookie.
+
+    :param attributes: Those that it was written with: a browser finds the cookie by
+        name, domain and path, and keeps prefixed and ``Secure`` ones from others.
+    :raises ValueError: As for :func:`dump_cookie`.
+    """
+    return dump_cookie(name, "", replace(attributes, max_age=0))
+
+
+def _check_name(name: str, attributes: CookieAttributes) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"The cookie name {name!r} is not a token (RFC 6265 4.1.1).")
+    prefix = name.lower()  # browsers ignore the case of a prefix (6265bis 5.7)
+    if prefix.startswith(("__secure-", "__host-")) and not attributes.secure:
+        raise ValueError(f"Browsers refuse the cookie {name!r} without Secure.")
+    if prefix.startswith("__host-") and (attributes.domain or attributes.path != "/"):
+        raise ValueError(
+            f"Browsers refuse the cookie {name!r} with a domain or with a path other "
+            "than '/'."
+        )
+
+
+def _dump_attributes(attributes: CookieAttributes) -> str:
+    parts = ["", f"Path={attributes.path}"]
+    if attributes.domain is not None:
+        parts.append(f"Domain={attributes.domain}")
+    if attributes.max_age is not None:
+        parts.append(f"Max-Age={attributes.max_age}")
+    if attributes.httponly:
+        parts.append("HttpOnly")
+    if attributes.secure:
+        parts.append("Secure")
+    parts.append(f"SameSite={attributes.samesite}")
+    return "; ".join(parts)
+
+
+def split_value(
+    name: str, value: str, attributes: CookieAttributes
+) -> list[tuple[str, str]]:
+    """Return the names and values of the cookies that hold ``value``.
+
+    One under the plain name where that is within :data:`COOKIE_BUDGET`, otherwise as
+    many chunks as needed.
+
+    :raises CookieTooLarge: :data:`MAX_CHUNKS` chunks do not hold it.
+    """
+    overhead = len(name) + len("=") + len(_dump_attributes(attributes))
+    if overhead + len(value) <= COOKIE_BUDGET:
+        return [(name, value)]
+    capacity = COOKIE_BUDGET - overhead - len(_CHUNK_SUFFIXES[0])
+    limit = max(0, MAX_CHUNKS * capacity - len("4."))
+    if len(value) > limit:
+        raise CookieTooLarge(
+            f"The session needs {len(value)} bytes in the cookie {name!r}; its "
+            f"{MAX_CHUNKS} chunks hold {limit}. Put fewer permissions and custom "
+            "claims into the access token (JWT template in the WorkOS dashboard), or "
+            'keep sessions on the server with session_storage="store".',
+            size=len(value),
+            limit=limit,
+        )
+    count = -(-(len(value) + len("4.")) // capacity)
+    text = f"{count}.{value}"
+    chunks = [text[at : at + capacity] for at in range(0, len(text), capacity)]
+    return [(f"{name}.{index}", chunk) for index, chunk in enumerate(chunks)]
+
+
+def dump_session_cookies(
+    name: str,
+    value: str,
+    attributes: CookieAttributes,
+    present: Collection[str] | None,
+) -> list[str]:
+    """Return the ``Set-Cookie`` values that store ``value``, whole or in chunks.
+
+    They are followed by deletions of what an earlier, longer or shorter value left
+    behind, so that it is never read again.
+
+    :param present: Names of the cookies that the request carried. ``None`` where there
+        is no request; then only the name that could still be read is deleted: chunks
+        without the first are dead.
+    :raises ValueError: As for :func:`dump_cookie`.
+    :raises CookieTooLarge: As for :func:`split_value`.
+    """
+    cookies = split_value(name, value, attributes)
+    written = [key for key, _ in cookies]
+    if present is None:
+        present = (name, name + _CHUNK_SUFFIXES[0])
+    stale = [
+        key for key in _session_names(name) if key in present and key not in written
+    ]
+    return [
+        *(dump_cookie(key, chunk, attributes) for key, chunk in cookies),
+        *(delete_cookie(key, attributes) for key in stale),
+    ]
+
+
+def delete_session_cookies(
+    name: str, attributes: CookieAttributes, present: Collection[str] | None
+) -> list[str]:
+    """Return the ``Set-Cookie`` values that delete a session, whole or in chunks.
+
+    :param present: As for :func:`dump_session_cookies`. The plain name is deleted
+        whether it is present or not.
+    :raises ValueError: As for :func:`dump_cookie`.
+    """
+    if present is None:
+        present = (name + _CHUNK_SUFFIXES[0],)
+    chunks = [key for key in _session_names(name)[1:] if key in present]
+    return [delete_cookie(key, attributes) for key in (name, *chunks)]
+
+
+def _session_names(name: str) -> list[str]:
+    return [name + suffix for suffix in _SUFFIXES]
+
+
+def session_candidates(
+    cookies: str | Sequence[tuple[str, str]],
+    name: str,
+    *,
+    limit: int = 3,
+    max_length: int = 16384,
+    plausible: Callable[[str], bool] | None = None,
+) -> list[str]:
+    """Return the values that may be the session, each once, the likeliest first.
+
+    A sibling site can plant cookies of our name, before and behind ours, and each try
+    costs a MAC. So the tries are few, and their order is chosen such that planted
+    values do not crowd out the real one: the last, the first, then backwards from the
+    last. Browsers send longer paths and older cookies first (RFC 6265 5.4), so in front
+    of ours, which has the path ``/``, there is room for many, and behind it for one a
+    domain that both sites share. Values joined from chunks alternate with whole ones.
+
+    Chunks are joined as they were cut or not at all: the first begins with a number
+    from 1 to 4 and a dot, and that many are there; further ones are ignored. Where
+    names come twice, the last of each and the first of each are tried.
+
+    :param cookies: The ``Cookie`` header, or what :func:`parse_cookie_header` returns.
+    :param limit: The most values returned.
+    :param max_length: Longer values, in characters, are ignored.
+    :param plausible: Whether a value has the form of a session. Others do not count
+        towards ``limit``, so whoever plants cookies has to imitate the form at least.
+    """
+
+    def acceptable(values: Iterable[str]) -> list[str]:
+        fitting = [value for value in dict.fromkeys(values) if len(value) <= max_length]
+        return fitting if plausible is None else list(filter(plausible, fitting))
+
+    values = _session_values(cookies, name)
+    candidates = _ends_first(acceptable(values.get("", [])))
+    if _CHUNK_SUFFIXES[0] in values:
+        joined = acceptable(filter(None, (_join(values, -1), _join(values, 0))))
+        candidates = _alternate(candidates, joined)
+    return candidates[:limit]
+
+
+def _session_values(
+    cookies: str | Sequence[tuple[str, str]], name: str
+) -> dict[str, list[str]]:
+    """Return the values of the session's cookies by suffix, without empty ones."""
+    pairs = _mentioning(cookies, name) if isinstance(cookies, str) else cookies
+    values: dict[str, list[str]] = {}
+    for key, value in pairs:
+        suffix = key[len(name) :]
+        if key.startswith(name) and suffix in _SUFFIXES:
+            written = _written_value(value)
+            if written:
+                values.setdefault(suffix, []).append(written)
+    return values
+
+
+def _ends_first(values: list[str]) -> list[str]:
+    return [*values[-1:], *values[:-1][:1], *values[-2:0:-1]]
+
+
+def _alternate(whole: list[str], joined: list[str]) -> list[str]:
+    values = (value for pair in zip_longest(whole, joined) for value in pair)
+    return list(dict.fromkeys(value for value in values if value))
+
+
+def _join(values: dict[str, list[str]], position: int) -> str:
+    """Join the chunks at ``position`` of each name; empty where one is missing."""
+    count, dot, start = values[_CHUNK_SUFFIXES[0]][position].partition(".")
+    if not dot or count not in _CHUNK_COUNTS:
+        return ""
+    rest = [values.get(suffix, []) for suffix in _CHUNK_SUFFIXES[1 : int(count)]]
+    if not all(rest):
+        return ""
+    return start + "".join(chunks[position] for chunks in rest)

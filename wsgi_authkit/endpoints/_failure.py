@@ -1,0 +1,159 @@
+"""What a person, or a script, is told when a sign-in fails."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from wsgi_authkit._wsgi import Header, add_headers
+from wsgi_authkit.access import prefers_json
+from wsgi_authkit.auth import RETRY_AFTER, Auth
+from wsgi_authkit.errors import AuthorizationError
+from wsgi_authkit.responses import json_error, link, page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+
+class _Text(NamedTuple):
+    status: HTTPStatus
+    title: str
+    advice: str
+
+
+_BAD, _UNAVAILABLE = HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE
+_OURS = HTTPStatus.INTERNAL_SERVER_ERROR
+
+_AGAIN: Final = "Please start the sign-in again."
+_OPERATOR: Final = (
+    "This is not your fault, and trying again will not help. Please tell the people "
+    "who run this site; their log names the cause."
+)
+
+_TEXTS: Final[dict[str, _Text]] = {
+    "invalid_request": _Text(
+        _BAD, "This link does not work", f"The address is damaged. {_AGAIN}"
+    ),
+    "code_missing": _Text(
+        _BAD, "The sign-in is incomplete", f"The address is damaged. {_AGAIN}"
+    ),
+    "state_missing": _Text(
+        _BAD,
+        "The sign-in did not start here",
+        f"It cannot be finished for your safety. {_AGAIN}",
+    ),
+    "state_mismatch": _Text(
+        _BAD,
+        "The sign-in belongs to another browser",
+        f"It cannot be finished for your safety. {_AGAIN}",
+    ),
+    "verifier_missing": _Text(
+        _BAD,
+        "The sign-in could not be matched",
+        "Your browser did not send the cookie that this site set when you started. "
+        "Allow cookies for this site, use the same browser and address for the whole "
+        "sign-in, and start again.",
+    ),
+    "flow_expired": _Text(
+        _BAD, "The sign-in took too long", f"It is valid for ten minutes. {_AGAIN}"
+    ),
+    "flow_used": _Text(
+        _BAD, "This sign-in is finished already", f"It works once only. {_AGAIN}"
+    ),
+    "provider_error": _Text(
+        HTTPStatus.FORBIDDEN,
+        "You were not signed in",
+        "The sign-in was cancelled or refused. You can start it again; if it is "
+        "refused again, ask the people who run this site for access.",
+    ),
+    "exchange_rejected": _Text(
+        _BAD,
+        "The sign-in has expired",
+        f"It was used or took too long. {_AGAIN}",
+    ),
+    "exchange_unavailable": _Text(
+        _UNAVAILABLE,
+        "One moment, please",
+        "The sign-in service cannot be reached at the moment.",
+    ),
+    "exchange_misconfigured": _Text(
+        _OURS, "Signing in does not work at the moment", _OPERATOR
+    ),
+    "authorization_required": _Text(
+        HTTPStatus.FORBIDDEN,
+        "One more step is needed",
+        "Your organization asks for another way of signing in. Please start again.",
+    ),
+    "tokens_missing": _Text(
+        HTTPStatus.BAD_GATEWAY, "Signing in does not work at the moment", _OPERATOR
+    ),
+    "token_invalid": _Text(_OURS, "Signing in does not work at the moment", _OPERATOR),
+    "session_too_large": _Text(
+        _OURS, "Your session is too large for a browser", _OPERATOR
+    ),
+    "hook_failed": _Text(_OURS, "Signing in does not work at the moment", _OPERATOR),
+    "sign_in_loop": _Text(
+        _BAD,
+        "You are signed in again and again",
+        "Your browser does not keep this site's session cookie. Allow cookies for this "
+        "site, check that the address begins with https if it usually does, and that "
+        "your computer's clock is right.",
+    ),
+}
+
+
+def fail(
+    auth: Auth, error: AuthorizationError, headers: Iterable[Header] = ()
+) -> WSGIApplication:
+    """Return the answer to a failed sign-in: the app's own, a page, or JSON.
+
+    The headers of the error and the further ones go out with it in any case.
+    """
+    error.headers += headers
+    return ask_app(auth, error) or explain(auth, error)
+
+
+def ask_app(auth: Auth, error: AuthorizationError) -> WSGIApplication | None:
+    """Return what ``on_error`` answers, ``None`` when it leaves that to us."""
+    log.info("a sign-in failed (%s): %s", error.code, error)
+    hook = auth.options.on_error
+    answer = None if hook is None else hook(error, auth.environ)
+    return None if answer is None else _with_headers(answer, error.headers)
+
+
+def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
+    """Return our own answer to a failed sign-in."""
+    text = _TEXTS[error.code]
+    headers = list(error.headers)
+    retry_after = None
+    if text.status is _UNAVAILABLE:
+        retry_after = max(RETRY_AFTER, round(error.retry_after or 1))
+    if prefers_json(auth.environ):
+        if retry_after is not None:
+            headers.append(("Retry-After", str(retry_after)))
+        return json_error(error.code, text.title, text.status, headers)
+    advice = [text.advice]
+    if error.retryable:
+        advice.append("This page tries again by itself.")
+    return page(
+        text.title,
+        advice,
+        actions=link("Start again", auth.sign_in_path),
+        status=text.status,
+        headers=headers,
+        retry_after=retry_after if error.retryable else None,
+    )
+
+
+def _with_headers(app: WSGIApplication, extra: list[Header]) -> WSGIApplication:
+    def answer(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        merged = add_headers(start_response, lambda headers: [*headers, *extra])
+        return app(environ, merged)
+
+    return answer

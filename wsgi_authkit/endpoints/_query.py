@@ -1,0 +1,45 @@
+"""Reading the parameters of a request to one of our endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
+
+from wsgi_authkit.errors import AuthorizationError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+#: Bytes of a query string that are looked at.
+MAX_QUERY: Final = 8192
+_MAX_FIELDS: Final = 64
+
+
+def parse_query(environ: WSGIEnvironment, single: Iterable[str]) -> dict[str, str]:
+    """Return the parameters of the query string, the first of equal names.
+
+    :param single: Names that may stand there once only: two of them are an attempt to
+        have two readers see different values.
+    :raises AuthorizationError: The query is too long, not UTF-8, or has one of
+        ``single`` twice; ``code`` is ``invalid_request``.
+    """
+    query = environ.get("QUERY_STRING", "")
+    if len(query) > MAX_QUERY:
+        raise AuthorizationError("the query string is too long")
+    return parse_fields(query, single)
+
+
+def parse_fields(text: str, single: Iterable[str] = ()) -> dict[str, str]:
+    """Return the fields of a query string or form, see :func:`parse_query`."""
+    try:
+        pairs = parse_qsl(
+            text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
+        )
+    except ValueError as error:
+        raise AuthorizationError("the parameters cannot be read") from error
+    names = [name for name, _ in pairs]
+    for name in single:
+        if names.count(name) > 1:
+            raise AuthorizationError(f"the parameter {name} is there more than once")
+    return dict(reversed(pairs))

@@ -1,0 +1,180 @@
+"""The callback: where WorkOS sends the browser back to, with a code or an error."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from wsgi_authkit._wsgi import Header
+from wsgi_authkit.access import is_prefetch
+from wsgi_authkit.auth import Auth
+from wsgi_authkit.endpoints._failure import ask_app, explain, fail
+from wsgi_authkit.endpoints._marker import find_marker, marker_headers
+from wsgi_authkit.endpoints._query import parse_query
+from wsgi_authkit.errors import (
+    AuthorizationDenied,
+    AuthorizationError,
+    VerifierMissing,
+)
+from wsgi_authkit.loop import Marker
+from wsgi_authkit.options import SignInEvent
+from wsgi_authkit.responses import Response, redirect
+from wsgi_authkit.results import CallbackResult
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+log = logging.getLogger(__name__)
+
+_SINGLE: Final = ("code", "state", "error", "error_description")
+
+
+def callback(auth: Auth) -> WSGIApplication:
+    """Finish a sign-in and send the browser to where it started."""
+    if is_prefetch(auth.environ):
+        return Response(HTTPStatus.NO_CONTENT)
+    if auth.environ["REQUEST_METHOD"] == "HEAD":
+        return redirect(auth.site_url(auth.return_path(None)), see_other=True)
+    try:
+        query = parse_query(auth.environ, _SINGLE)
+    except AuthorizationError as error:
+        return fail(auth, error)
+    # WorkOS has been seen to send back the text "null" for no state.
+    state = query.get("state") if query.get("state") != "null" else None
+    if "error" in query:
+        return _denied(auth, query, state)
+    if query.get("code") and not state:
+        return _without_state(auth)
+    return _finish(auth, query.get("code"), state)
+
+
+def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
+    try:
+        result = auth.service.handle_callback(
+            auth.cookies,
+            code,
+            state,
+            client=auth.client,
+            sign_in_path=auth.sign_in_path,
+        )
+        headers = _run_hook(auth, result, state)
+    except VerifierMissing as error:
+        return _without_verifier(auth, state, error)
+    except AuthorizationError as error:
+        return fail(auth, error)
+    log.info(
+        "user %s signed in, session %s",
+        result.session.user.id,
+        result.session.session_id,
+    )
+    marker = find_marker(auth) or Marker(at=0)
+    return redirect(
+        auth.site_url(auth.return_path(result.return_to)),
+        [*headers, *marker_headers(auth, marker)],
+        see_other=True,
+    )
+
+
+def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Header]:
+    """Run ``on_success`` and return the headers that set the session.
+
+    :raises AuthorizationError: The hook raised; no session is set.
+    """
+    hook = auth.options.on_success
+    if hook is None:
+        return result.headers
+    answer = result.authentication
+    event = SignInEvent(
+        user=answer.user,
+        access_token=answer.access_token,
+        refresh_token=answer.refresh_token,
+        impersonator=answer.impersonator,
+        oauth_tokens=answer.oauth_tokens,
+        authentication_method=answer.authentication_method,
+        organization_id=answer.organization_id,
+        state=result.state,
+        environ=auth.environ,
+    )
+    cleared = auth.service.clear_pending_verifier(
+        state, cookies=auth.cookies, sign_in_path=auth.sign_in_path
+    ).headers
+    try:
+        replacement = hook(event)
+        if replacement is None:
+            return result.headers
+        saved = auth.service.save_session(replacement, cookies=auth.cookies)
+    except Exception as error:
+        # Whatever the app raises means that this person is not to be signed in.
+        log.exception("on_success stopped a sign-in")
+        raise AuthorizationError(
+            "on_success stopped the sign-in", code="hook_failed", headers=cleared
+        ) from error
+    return [*saved.headers, *cleared]
+
+
+def _denied(auth: Auth, query: dict[str, str], state: str | None) -> WSGIApplication:
+    error = AuthorizationDenied(
+        "WorkOS sent the browser back with an error",
+        error=query["error"][:200],
+        error_description=query.get("error_description", "")[:1000] or None,
+    )
+    if state:
+        error.headers = auth.service.clear_pending_verifier(
+            state, cookies=auth.cookies, sign_in_path=auth.sign_in_path
+        ).headers
+    return fail(auth, error)
+
+
+def _without_state(auth: Auth) -> WSGIApplication:
+    """Answer a flow that was started at WorkOS, such as an impersonation.
+
+    Its code is never exchanged: nothing ties it to this browser, so a link to it could
+    sign anybody in as somebody else. Sign-in starts anew, once.
+    """
+    error = AuthorizationError(
+        "a callback came with a code and without state; set the Sign-in URL of the "
+        "WorkOS dashboard to this site's sign-in endpoint",
+        code="state_missing",
+    )
+    answer = ask_app(auth, error)
+    if answer is not None:
+        return answer
+    marker = find_marker(auth) or Marker(at=0)
+    if marker.stateless:
+        return explain(auth, error)
+    log.warning("%s", error)
+    stateless = Marker(at=0, starts=marker.starts, stateless=True)
+    return redirect(auth.sign_in_path, marker_headers(auth, stateless))
+
+
+def _without_verifier(
+    auth: Auth, state: str | None, error: VerifierMissing
+) -> WSGIApplication:
+    """Answer a callback that this browser has no flow for: back button, slow person.
+
+    Who is signed in goes on to where the flow wanted to. Otherwise sign-in starts anew,
+    once.
+    """
+    flow = auth.service.peek_flow(state)
+    session = auth.service.with_auth(auth.cookies, client=auth.client, navigation=True)
+    return_to = auth.return_path(flow.return_path if flow else None)
+    if session.session:
+        headers = [*session.headers, *error.headers]
+        return redirect(auth.site_url(return_to), headers, see_other=True)
+    if session.session.status == "unavailable":
+        return auth.challenge()
+    answer = ask_app(auth, error)
+    if answer is not None:
+        return answer
+    if flow is not None and flow.restarted:
+        return explain(auth, error)
+    start = auth.service.create_authorization(
+        return_to=return_to,
+        cookies=auth.cookies,
+        sign_in_path=auth.sign_in_path,
+        restarted=True,
+        state=flow.custom_state if flow else None,
+        redirect_uri=flow.redirect_uri if flow else None,
+    )
+    return redirect(start.url, [*error.headers, *start.headers])

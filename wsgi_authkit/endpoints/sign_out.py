@@ -1,0 +1,134 @@
+"""``{mount}/sign-out``: ends the session here, and sends the browser on to end it at
+WorkOS.
+
+Only a POST that comes from a page of this site signs out; a link, an image or a
+prefetch does not. It works with an expired token and while WorkOS is down: the id of
+the session comes out of our own sealed cookie.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from wsgi_authkit._wsgi import read_body
+from wsgi_authkit.access import has_same_origin_proof, is_prefetch, prefers_json
+from wsgi_authkit.auth import Auth
+from wsgi_authkit.endpoints._marker import no_marker_headers
+from wsgi_authkit.endpoints._query import parse_fields, parse_query
+from wsgi_authkit.errors import AuthorizationError
+from wsgi_authkit.responses import (
+    Response,
+    json_error,
+    json_response,
+    link,
+    page,
+    post_button,
+    redirect,
+)
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+log = logging.getLogger(__name__)
+
+#: Bytes of a form or JSON body that are read.
+MAX_BODY: Final = 16 * 1024
+
+
+def sign_out(auth: Auth) -> WSGIApplication:
+    """Ask on GET, sign out on POST."""
+    if is_prefetch(auth.environ):
+        return Response(HTTPStatus.NO_CONTENT)
+    if auth.environ["REQUEST_METHOD"] != "POST":
+        return _confirm(auth)
+    if not has_same_origin_proof(auth.environ, auth.origin):
+        return _forbidden(auth)
+    return _sign_out(auth, _posted_return_to(auth))
+
+
+def _confirm(auth: Auth) -> WSGIApplication:
+    return_to = _query_return_to(auth)
+    fields = {} if return_to is None else {"return_to": return_to}
+    return page(
+        "Sign out?",
+        ["You will be signed out of this site."],
+        actions=post_button("Sign out", auth.endpoint_url("sign-out"), fields),
+    )
+
+
+def _forbidden(auth: Auth) -> WSGIApplication:
+    log.info("a sign-out without a same-origin proof was refused")
+    if prefers_json(auth.environ):
+        return json_error(
+            "cross_origin",
+            "The request does not come from this site.",
+            HTTPStatus.FORBIDDEN,
+        )
+    return page(
+        "You are still signed in",
+        ["The request to sign out did not come from this site."],
+        actions=link("Sign out here", auth.endpoint_url("sign-out")),
+        status=HTTPStatus.FORBIDDEN,
+    )
+
+
+def _sign_out(auth: Auth, return_to: str | None) -> WSGIApplication:
+    target = _allowed(auth, return_to)
+    session_ids = auth.service.session_ids(auth.cookies)
+    headers = [
+        *auth.service.clear_session(cookies=auth.cookies).headers,
+        *auth.service.clear_pending_verifier(
+            cookies=auth.cookies, sign_in_path=auth.sign_in_path
+        ).headers,
+        *no_marker_headers(auth),
+    ]
+    url = target or auth.site_url(auth.return_path(None))
+    for session_id in reversed(session_ids):
+        # Several at once only when a sibling site planted some: the likeliest is last,
+        # and it is the one whose hosted session is ended too.
+        url = auth.service.sign_out(session_id, target).logout_url
+        log.info("session %s signed out", session_id)
+    if prefers_json(auth.environ):
+        return json_response({"logoutUrl": url}, headers=headers)
+    return redirect(url, headers, see_other=True)
+
+
+def _allowed(auth: Auth, return_to: str | None) -> str | None:
+    """Return the absolute URL to end at, ``None`` for WorkOS's default."""
+    target = auth.absolute_return_url(return_to)
+    if return_to and target is None:
+        log.warning(
+            "a sign-out's return_to was ignored: it is neither a path on this site nor "
+            "one of sign_out_return_to and allowed_return_urls"
+        )
+    return target or auth.absolute_return_url(auth.options.sign_out_return_to)
+
+
+def _query_return_to(auth: Auth) -> str | None:
+    try:
+        return parse_query(auth.environ, ()).get("return_to")
+    except AuthorizationError:
+        return None
+
+
+def _posted_return_to(auth: Auth) -> str | None:
+    """Return where to go, out of a form, JSON, or the query."""
+    environ = auth.environ
+    body = read_body(environ, MAX_BODY) or b""
+    content_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    value: Any = None
+    if content_type == "application/json":
+        try:
+            posted = json.loads(body)
+        except (ValueError, RecursionError):
+            posted = None
+        value = posted.get("returnTo") if isinstance(posted, dict) else None
+    elif content_type == "application/x-www-form-urlencoded":
+        try:
+            value = parse_fields(body.decode("ascii")).get("return_to")
+        except (AuthorizationError, UnicodeDecodeError):
+            value = None
+    return value if isinstance(value, str) else _query_return_to(auth)

@@ -1,0 +1,288 @@
+"""The middleware: PEP 3333 and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wsgi_authkit._logs import OnceAMinute, show_debug_logs
+from wsgi_authkit._wsgi import AUTH_KEY, SESSION_KEY, Header, add_headers
+from wsgi_authkit.access import client_info, is_navigation
+from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.auth import Auth
+from wsgi_authkit.authentication import Authentication
+from wsgi_authkit.config import AuthKitConfig
+from wsgi_authkit.endpoints import CALLBACK, MOUNTED, Endpoint
+from wsgi_authkit.errors import ConfigurationError
+from wsgi_authkit.options import OnError, OnSuccess, Options, callback_path
+from wsgi_authkit.responses import is_public, private
+from wsgi_authkit.results import AuthResult
+from wsgi_authkit.service import AuthKitService
+from wsgi_authkit.session import AnonymousSession, Session
+from wsgi_authkit.session_storage import SessionStorage
+from wsgi_authkit.stores import Store, check_store
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    import requests
+
+log = logging.getLogger(__name__)
+
+_Made = TypeVar("_Made")
+
+
+class AuthKitMiddleware:
+    """Signs people in to a WSGI app through WorkOS AuthKit.
+
+    For every request that reaches the app, ``environ["authkit.session"]`` is a
+    :class:`~wsgi_authkit.Session` or a falsy
+    :class:`~wsgi_authkit.AnonymousSession`, and ``environ["authkit"]`` the request's
+    :class:`~wsgi_authkit.Auth`. The path of the redirect URI, and ``sign-in``,
+    ``sign-up`` and ``sign-out`` below ``mount``, are answered here::
+
+        app.wsgi_app = AuthKitMiddleware(app.wsgi_app)
+
+    The app's response stays its own: only headers are added.
+
+    Nothing happens at construction but reading and checking the configuration.
+
+    :param app: The WSGI app.
+    :param config: The configuration, read from the ``WORKOS_*`` environment variables
+        by default. A callable is called once, at the first request, for apps whose
+        settings do not exist yet when they are wrapped.
+    :param redirect_uri: The callback URL; wins over the configured one.
+    :param base_url: The public origin, such as ``https://app.example.com``: redirects
+        to this site become absolute on it. Without it they are path-only, which no
+        proxy and no ``Host`` header can lead astray.
+    :param return_pathname: Where a sign-in without a return path of its own ends.
+    :param mount: The path below which the endpoints answer.
+    :param sign_out_return_to: Where a sign-out ends: a path or a URL that is among the
+        sign-out redirects of the WorkOS dashboard. ``None`` is WorkOS's default.
+    :param allowed_return_urls: Other URLs where a sign-out may end, exactly.
+    :param on_success: Told of every finished sign-in before the session is set, see
+        :class:`~wsgi_authkit.SignInEvent`. What it raises stops the sign-in; a session
+        that it returns, in any form that ``save_session`` takes, replaces the new one.
+    :param on_error: ``on_error(error, environ)`` gets every error of sign-in, sign-up
+        and callback and may return a WSGI app that answers instead of our page. An
+        error's ``error_description`` can name a person: do not log it.
+    :param refresh_buffer: Seconds before an access token's expiry from which it is
+        refreshed. ``None`` is 60, 30 for tokens of 5 minutes or less, and never over
+        half of a token's life; 0 refreshes after expiry only.
+    :param store: Where refreshes are coordinated and ended sessions are remembered:
+        ``"auto"``, ``"memory:"``, or an object with the methods of
+        :class:`~wsgi_authkit.stores.Store`.
+    :param session_storage: ``"cookie"``, or a factory that is given the configuration
+        and returns a :class:`~wsgi_authkit.SessionStorage`.
+    :param allow_insecure: Accept a redirect URI with http off this machine: sessions
+        then cross the network readable by anyone on the way.
+    :param debug: Log each decision, never a secret.
+    :param clock: The time, in Unix seconds.
+    :param http: A ``requests.Session`` for the calls to WorkOS, for a corporate proxy
+        or a private certificate authority.
+    :raises ConfigurationError: Settings or options are missing or cannot work; it lists
+        all of them.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        config: AuthKitConfig | Callable[[], AuthKitConfig] | None = None,
+        *,
+        redirect_uri: str | None = None,
+        base_url: str | None = None,
+        return_pathname: str = "/",
+        mount: str = "/auth",
+        sign_out_return_to: str | None = None,
+        allowed_return_urls: Sequence[str] = (),
+        on_success: OnSuccess | None = None,
+        on_error: OnError | None = None,
+        refresh_buffer: float | None = None,
+        store: str | Store = "auto",
+        session_storage: str | Callable[[AuthKitConfig], SessionStorage] = "cookie",
+        allow_insecure: bool = False,
+        debug: bool = False,
+        clock: Callable[[], float] = time.time,
+        http: requests.Session | None = None,
+    ) -> None:
+        self._app = app
+        problems: list[str] = []
+        options = _or_problems(
+            lambda: Options(
+                base_url=base_url,
+                return_pathname=return_pathname,
+                mount=mount,
+                sign_out_return_to=sign_out_return_to,
+                allowed_return_urls=tuple(allowed_return_urls),
+                on_success=on_success,
+                on_error=on_error,
+                session_storage=session_storage,
+                debug=debug,
+            ),
+            problems,
+        )
+        _or_problems(lambda: check_store(store), problems)
+        overrides: dict[str, Any] = {}
+        if redirect_uri is not None:
+            overrides["redirect_uri"] = redirect_uri
+        if allow_insecure:
+            overrides["allow_insecure"] = True
+
+        def load() -> AuthKitConfig:
+            given = config() if callable(config) else config
+            if given is None:
+                return AuthKitConfig.from_environ(overrides=overrides)
+            return replace(given, **overrides)
+
+        def make_site(loaded: AuthKitConfig) -> _Site:
+            storage = session_storage(loaded) if callable(session_storage) else None
+            return _Site(
+                AuthKitService(
+                    loaded,
+                    storage=storage,
+                    store=store,
+                    http=http,
+                    clock=clock,
+                    refresh_buffer=refresh_buffer,
+                )
+            )
+
+        loaded = None if callable(config) else _or_problems(load, problems)
+        if loaded is not None:
+            problems += _site_problems(loaded)
+        if problems or options is None:
+            raise ConfigurationError(problems)
+        self._options = options
+        self._mount_prefix = f"{options.mount}/"
+        self._time_to_log_public = OnceAMinute()
+        self._locks: dict[int, threading.Lock] = {}
+        self._make_site: Callable[[], _Site] = lambda: make_site(_checked(load()))
+        self._site = None if loaded is None else make_site(loaded)
+        if debug:
+            show_debug_logs()
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        site = self._site or self._first_site()
+        endpoint = self._find_endpoint(site, environ)
+        if endpoint is not None:
+            nobody = AuthResult(session=AnonymousSession())
+            auth = Auth(site.service, self._options, environ, nobody)
+            return endpoint(auth)(environ, start_response)
+        result = site.service.with_auth(
+            environ.get("HTTP_COOKIE", ""),
+            client=client_info(environ),
+            navigation=is_navigation(environ),
+        )
+        environ[SESSION_KEY] = result.session
+        environ[AUTH_KEY] = Auth(site.service, self._options, environ, result)
+        if self._options.debug:
+            log.debug("%r, %d headers", result.session, len(result.headers))
+        if not _has_context(result, environ):
+            return self._app(environ, start_response)
+        merge = partial(self._merge, result.headers)
+        return self._app(environ, add_headers(start_response, merge))
+
+    @property
+    def service(self) -> AuthKitService:
+        """The service that the middleware is built on."""
+        return (self._site or self._first_site()).service
+
+    @property
+    def api(self) -> WorkOSClient:
+        """The WorkOS API with this app's credentials."""
+        return self.service.api
+
+    def save_session(
+        self, value: Session | Authentication | Mapping[str, Any], url: str
+    ) -> list[Header]:
+        """Return the ``Set-Cookie`` headers that store a session, without a request.
+
+        :param value: A session, an answer of ``api.authenticate``, or a mapping with
+            access token, refresh token, ``user`` and ``impersonator``.
+        :param url: Only its scheme counts: https makes the cookie ``Secure``.
+        :raises InvalidToken: The access token is not good, or not this user's.
+        :raises KeySetUnavailable: Nobody can say at present.
+        :raises CookieTooLarge: The session does not fit into cookies.
+        """
+        return self.service.save_session(value, redirect_uri=url).headers
+
+    def _first_site(self) -> _Site:
+        # Made here and not at construction: a lock that is held at a fork stays held.
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            if self._site is None:
+                self._site = self._make_site()
+            return self._site
+
+    def _find_endpoint(self, site: _Site, environ: WSGIEnvironment) -> Endpoint | None:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(self._mount_prefix):
+            endpoint = MOUNTED.get(path[len(self._options.mount) :])
+            if endpoint is not None:
+                return endpoint
+        if path == site.callback or (
+            environ.get("SCRIPT_NAME", "") + path == site.callback
+        ):
+            return CALLBACK
+        return None
+
+    def _merge(self, extra: list[Header], headers: list[Header]) -> list[Header]:
+        if is_public(headers) and self._time_to_log_public:
+            log.warning(
+                "the app asked shared caches to keep a response to somebody who is "
+                "signed in; its Cache-Control was replaced"
+            )
+        return private([*headers, *extra])
+
+
+class _Site:
+    """The service, and the callback's path as ``environ`` has it."""
+
+    __slots__ = ("callback", "service")
+
+    def __init__(self, service: AuthKitService) -> None:
+        self.service = service
+        path = callback_path(service.config.redirect_uri)
+        self.callback = path.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _has_context(result: AuthResult, environ: WSGIEnvironment) -> bool:
+    """Say whether a response depends on who asks, so that no cache may keep it."""
+    return (
+        bool(result.headers)
+        or result.session.reason != "no_cookie"
+        or "HTTP_AUTHORIZATION" in environ
+    )
+
+
+def _site_problems(config: AuthKitConfig) -> list[str]:
+    if callback_path(config.redirect_uri) != "/":
+        return []
+    return [
+        "redirect_uri (WORKOS_REDIRECT_URI) has no path, so the home page would be the "
+        "callback; give it one of its own, such as /callback, here and in the WorkOS "
+        "dashboard"
+    ]
+
+
+def _checked(config: AuthKitConfig) -> AuthKitConfig:
+    problems = _site_problems(config)
+    if problems:
+        raise ConfigurationError(problems)
+    return config
+
+
+def _or_problems(make: Callable[[], _Made], problems: list[str]) -> _Made | None:
+    """Return what ``make`` makes, or add its problems to the list."""
+    try:
+        return make()
+    except ConfigurationError as error:
+        problems += error.problems
+        return None

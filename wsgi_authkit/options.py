@@ -1,0 +1,125 @@
+"""The options of the middleware, checked once, and what follows from them.
+
+Settings of WorkOS are in :mod:`wsgi_authkit.config`; here is how the middleware uses
+them in one app.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from wsgi_authkit.authentication import Authentication, OAuthTokens
+from wsgi_authkit.config import url_origin
+from wsgi_authkit.errors import AuthKitError, ConfigurationError
+from wsgi_authkit.paths import safe_return_path
+from wsgi_authkit.session import Impersonator, Session, User
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+_MOUNT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInEvent:
+    """What ``on_success`` is told of a finished sign-in. Holds secrets.
+
+    ``repr`` shows none of them; the app stores what it needs where it is safe.
+    """
+
+    user: User
+    access_token: str
+    refresh_token: str
+    impersonator: Impersonator | None
+    #: The identity provider's tokens, where WorkOS passes them on.
+    oauth_tokens: OAuthTokens | None
+    authentication_method: str | None
+    organization_id: str | None
+    #: The ``state`` given to :meth:`Auth.sign_in_url`. Context, never authority.
+    state: str | None
+    environ: WSGIEnvironment
+
+    def __repr__(self) -> str:
+        return f"SignInEvent(user.id={self.user.id!r})"
+
+
+#: Runs when somebody has signed in, before the session is set. What it raises stops the
+#: sign-in; a session that it returns, in any form that ``save_session`` takes, replaces
+#: the new one.
+OnSuccess: TypeAlias = (
+    "Callable[[SignInEvent], Session | Authentication | dict[str, Any] | None]"
+)
+#: Gets every error of sign-in, sign-up and callback; may return a WSGI app to answer.
+OnError: TypeAlias = "Callable[[AuthKitError, WSGIEnvironment], WSGIApplication | None]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the middleware behaves; see :class:`~wsgi_authkit.AuthKitMiddleware`.
+
+    :raises ConfigurationError: Options cannot work; it lists all.
+    """
+
+    base_url: str | None = None
+    return_pathname: str = "/"
+    mount: str = "/auth"
+    sign_out_return_to: str | None = None
+    allowed_return_urls: tuple[str, ...] = ()
+    on_success: OnSuccess | None = None
+    on_error: OnError | None = None
+    session_storage: str | Callable[..., object] = "cookie"
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise ConfigurationError(problems)
+
+    def _problems(self) -> Iterator[str]:
+        if not isinstance(self.mount, str) or not _MOUNT.fullmatch(self.mount):
+            yield 'mount must be a path without a slash at its end, such as "/auth"'
+        if self.base_url is not None and not _is_origin(self.base_url):
+            yield (
+                "base_url must be an origin without a path, such as "
+                "https://app.example.com"
+            )
+        if safe_return_path(self.return_pathname, default="") == "":
+            yield "return_pathname must be a path on this site, such as /dashboard"
+        if self.sign_out_return_to is not None and not _is_return_to(
+            self.sign_out_return_to
+        ):
+            yield "sign_out_return_to must be a path on this site or an absolute URL"
+        if isinstance(self.allowed_return_urls, str) or not all(
+            _is_url(url) for url in self.allowed_return_urls
+        ):
+            yield "allowed_return_urls must be a list of absolute http or https URLs"
+        if self.session_storage != "cookie" and not callable(self.session_storage):
+            yield 'session_storage must be "cookie" or a factory of a SessionStorage'
+        for name in ("on_success", "on_error"):
+            hook = getattr(self, name)
+            if hook is not None and not callable(hook):
+                yield f"{name} must be callable"
+
+
+def callback_path(redirect_uri: str) -> str:
+    """Return the decoded path on which the callback of a redirect URI answers."""
+    return unquote(urlsplit(redirect_uri).path, errors="surrogateescape") or "/"
+
+
+def _is_url(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(url_origin(value))
+    except ValueError:
+        return False
+
+
+def _is_origin(value: str) -> bool:
+    return _is_url(value) and url_origin(value) == value.lower()
+
+
+def _is_return_to(value: str) -> bool:
+    return _is_url(value) or safe_return_path(value, default="") != ""

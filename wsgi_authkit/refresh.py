@@ -1,0 +1,380 @@
+"""One refresh for each expiry, however many requests see it.
+
+A refresh token is single use: of two requests that send the same one, the second is
+told ``invalid_grant`` and, where nobody coordinates, its user is signed out. Here one
+thread of a process works for a token and the others wait on it; between processes and
+hosts a lease in the store does the same. What comes out is kept for a minute, because a
+request with the old cookie can arrive after everything is over.
+
+1. There is a result: use it.
+2. Take the lease. Who does not get it serves the token that is still valid, or waits
+   for the result, within a bound.
+3. Got it: look for a result, and for the session's end, once more. Then call.
+4. Publish the result: a success adopts an earlier success and replaces a rejection; a
+   rejection never replaces a success; other failures are kept for seconds.
+5. Give the lease back.
+
+A lease cannot fence WorkOS. A holder that is stopped for longer than its lease costs a
+second call; WorkOS's replay grace and rule 4 make that harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+from wsgi_authkit.errors import (
+    RefreshError,
+    RefreshNeedsAuthorization,
+    RefreshRejected,
+    RefreshUnavailable,
+)
+from wsgi_authkit.stores.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a lease lasts: longer than all attempts of a call, shorter than the
+#: shortest replay grace of WorkOS.
+LEASE: Final = 8.0
+#: Seconds that anybody waits for somebody else's call.
+MAX_WAIT: Final = 9.0
+#: Seconds between two looks at the store while waiting; the last one goes on.
+POLL_INTERVALS: Final = (0.02, 0.04, 0.08, 0.1)
+#: Seconds that a success or a rejection is kept.
+RESULT_LIFETIME: Final = 60.0
+#: Seconds that any other failure is kept, at most.
+FAILURE_LIFETIME: Final = 5.0
+#: Seconds that the end of a session is kept: longer than any refresh of it can take,
+#: and than access tokens live.
+ENDED_LIFETIME: Final = 24 * 3600.0
+
+#: Seconds in which a session is not refreshed again unless the app asks for it: with a
+#: clock that is ahead of WorkOS's, every new token looks expired.
+RECENT: Final = 10.0
+
+_RESULT: Final = "refresh"
+_RECENT: Final = "recent"
+_LEASE: Final = "lease"
+_ENDED: Final = "ended"
+
+Kind = Literal["refreshed", "rejected", "reauthorize", "unavailable", "ended", "busy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshResult:
+    """What came out of a refresh token, as it is published.
+
+    ``refreshed``: there is a new session. ``rejected``: the grant is finished.
+    ``reauthorize``: the organization needs a new sign-in. ``unavailable``: nobody can
+    say. ``ended``: the person signed out meanwhile. ``busy``: somebody else is at it
+    and the caller's token is still good.
+    """
+
+    kind: Kind
+    #: The new session as it goes into the cookie: all who share it write the same.
+    sealed: str = field(default="", repr=False)
+    #: The new refresh token: a result is followed to its end by it.
+    refresh_token: str = field(default="", repr=False)
+    #: The organization of the new session, or the one that was asked for.
+    organization_id: str | None = None
+    #: When it was made, in Unix seconds of the host that made it.
+    at: float = 0.0
+    #: WorkOS's identifier, for ``reauthorize``.
+    reason: str | None = None
+    connection_ids: tuple[str, ...] = ()
+    #: For ``unavailable``: seconds until another try, and whether trying can help.
+    retry_after: float = 1.0
+    transient: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written into the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> RefreshResult | None:
+        """Return the result of a store's value, ``None`` if it has another form."""
+        try:
+            connection_ids = tuple(value.pop("connection_ids", ()))
+            return cls(**value, connection_ids=connection_ids)
+        except TypeError:
+            return None
+
+
+class RefreshCall(Protocol):
+    """Makes the call to WorkOS and returns a ``refreshed`` result."""
+
+    def __call__(
+        self, refresh_token: str, organization_id: str | None
+    ) -> RefreshResult: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshRequest:
+    """Somebody's wish for a newer session."""
+
+    refresh_token: str = field(repr=False)
+    session_id: str
+    #: The organization that the session is in now.
+    organization_id: str | None
+    #: The organization to switch to.
+    wanted_organization_id: str | None = None
+    #: The access token is still valid: nobody waits for anybody.
+    usable: bool = False
+    #: Asked for by the app: a result that is there already is not enough.
+    explicit: bool = False
+    call: RefreshCall
+
+
+class RefreshCoordinator:
+    """Sees to it that a refresh token is used once. One object for each process.
+
+    :param sleep: Waits between two looks at the store, in seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._flights: dict[str, _Flight] = {}
+        self._lock = threading.Lock()
+
+    def refresh(self, request: RefreshRequest) -> RefreshResult:
+        """Return the newest session there is, made by one call if need be."""
+        token, organization_id = request.refresh_token, request.organization_id
+        deadline = self._monotonic() + MAX_WAIT
+        while True:
+            newest, result = self._follow(token)
+            if newest is not None:
+                token, organization_id = newest.refresh_token, newest.organization_id
+                if self._is_enough(newest, request):
+                    return newest
+            wanted = request.wanted_organization_id or organization_id
+            if result is None or not self._applies(result, wanted):
+                result, own = self._settle(token, wanted, request, deadline)
+                if result.kind == "refreshed" and not own:
+                    # Somebody else's: follow it, and decide again.
+                    continue
+            return result
+
+    def end(self, session_id: str) -> None:
+        """Write down that a session is over, before its cookie is deleted."""
+        self._ledger.set(_ENDED, session_id, {}, ENDED_LIFETIME)
+
+    def has_ended(self, session_id: str) -> bool:
+        """Say whether a session is over; a store that does not answer says no."""
+        return self._ledger.get(_ENDED, session_id) is not None
+
+    def refreshed_recently(self, refresh_token: str) -> bool:
+        """Say whether this token came out of a refresh within :data:`RECENT`."""
+        return self._ledger.get(_RECENT, refresh_token) is not None
+
+    def _follow(self, token: str) -> tuple[RefreshResult | None, RefreshResult | None]:
+        """Return the newest session that came out of a token, and what became of it.
+
+        A late answer would otherwise put an older session over a newer one.
+        """
+        newest, seen = None, {token}
+        while True:
+            result = self._published(token)
+            if result is None or result.kind != "refreshed":
+                return newest, result
+            newest, token = result, result.refresh_token
+            if token in seen:
+                # WorkOS does not promise that a new token differs from the old one.
+                return newest, None
+            seen.add(token)
+
+    def _published(self, token: str) -> RefreshResult | None:
+        value = self._ledger.get(_RESULT, token)
+        return None if value is None else RefreshResult.from_dict(value)
+
+    @staticmethod
+    def _is_enough(result: RefreshResult, request: RefreshRequest) -> bool:
+        if request.explicit:
+            return False
+        wanted = request.wanted_organization_id
+        return wanted is None or wanted == result.organization_id
+
+    @staticmethod
+    def _applies(result: RefreshResult, wanted: str | None) -> bool:
+        return result.kind != "reauthorize" or result.organization_id == wanted
+
+    def _settle(
+        self,
+        token: str,
+        wanted: str | None,
+        request: RefreshRequest,
+        deadline: float,
+    ) -> tuple[RefreshResult, bool]:
+        """Return what comes out of a token, and whether it was made here."""
+        with self._flight(token, request, deadline) as boarded:
+            if not boarded:
+                return self._give_up(request), False
+            result = self._published(token)
+            if result is not None and self._applies(result, wanted):
+                return result, False
+            owner = secrets.token_hex(16)
+            result = self._take_lease(token, owner, wanted, request, deadline)
+            if result is not None:
+                return result, False
+            try:
+                result = self._published(token)
+                if result is not None and self._applies(result, wanted):
+                    return result, False
+                if self.has_ended(request.session_id):
+                    return RefreshResult(kind="ended"), False
+                made = self._call(token, wanted, request)
+                result = self._publish(token, made)
+                return result, result is made
+            finally:
+                self._ledger.release(_LEASE, token, owner)
+
+    def _take_lease(
+        self,
+        token: str,
+        owner: str,
+        wanted: str | None,
+        request: RefreshRequest,
+        deadline: float,
+    ) -> RefreshResult | None:
+        """Return ``None`` with the lease, a result without it."""
+        for interval in _intervals():
+            if self._ledger.acquire(_LEASE, token, owner, LEASE):
+                return None
+            if request.usable or self._monotonic() + interval > deadline:
+                return self._give_up(request)
+            self._sleep(interval)
+            result = self._published(token)
+            if result is not None and self._applies(result, wanted):
+                return result
+        raise AssertionError  # the intervals do not end
+
+    @staticmethod
+    def _give_up(request: RefreshRequest) -> RefreshResult:
+        return RefreshResult(kind="busy" if request.usable else "unavailable")
+
+    def _call(
+        self, token: str, wanted: str | None, request: RefreshRequest
+    ) -> RefreshResult:
+        now = self._clock()
+        try:
+            return request.call(token, wanted)
+        except RefreshRejected:
+            return RefreshResult(kind="rejected", at=now)
+        except RefreshNeedsAuthorization as error:
+            return RefreshResult(
+                kind="reauthorize",
+                at=now,
+                organization_id=wanted,
+                reason=error.reason,
+                connection_ids=error.connection_ids,
+            )
+        except RefreshUnavailable as error:
+            return RefreshResult(
+                kind="unavailable",
+                at=now,
+                retry_after=error.retry_after,
+                transient=error.transient,
+            )
+
+    def _publish(self, token: str, result: RefreshResult) -> RefreshResult:
+        """Publish a result and return the one that counts."""
+        lifetime = _lifetime(token, result)
+        if result.kind == "refreshed":
+            self._ledger.set(_RECENT, result.refresh_token, {}, RECENT)
+        value = result.to_dict()
+        if self._ledger.add(_RESULT, token, value, lifetime):
+            return result
+        earlier = self._published(token)
+        if earlier is not None and earlier.kind == "refreshed":
+            return earlier
+        if result.kind == "refreshed" or earlier is None:
+            self._ledger.set(_RESULT, token, value, lifetime)
+            return result
+        return earlier if earlier.kind == "rejected" else result
+
+    @contextmanager
+    def _flight(
+        self, token: str, request: RefreshRequest, deadline: float
+    ) -> Iterator[bool]:
+        """Let one thread at a time work for a token; say whether it is this one."""
+        with self._lock:
+            flight = self._flights.setdefault(token, _Flight())
+            flight.passengers += 1
+        try:
+            wait = 0.0 if request.usable else max(0.0, deadline - self._monotonic())
+            boarded = (
+                flight.turn.acquire(timeout=wait)
+                if wait
+                else flight.turn.acquire(blocking=False)
+            )
+            try:
+                yield boarded
+            finally:
+                if boarded:
+                    flight.turn.release()
+        finally:
+            with self._lock:
+                flight.passengers -= 1
+                if not flight.passengers:
+                    del self._flights[token]
+
+
+class _Flight:
+    """Those of one process who want the same token."""
+
+    __slots__ = ("passengers", "turn")
+
+    def __init__(self) -> None:
+        self.passengers = 0
+        self.turn = threading.Lock()
+
+
+def _lifetime(token: str, result: RefreshResult) -> float:
+    if result.kind == "refreshed":
+        # WorkOS does not promise to rotate. A token that stays the same is its own
+        # result, and must not hold up the next refresh.
+        return RESULT_LIFETIME if result.refresh_token != token else RECENT
+    if result.kind == "rejected":
+        return RESULT_LIFETIME
+    return min(max(result.retry_after, 1.0), FAILURE_LIFETIME)
+
+
+def _intervals() -> Iterator[float]:
+    yield from POLL_INTERVALS
+    while True:
+        yield POLL_INTERVALS[-1]
+
+
+def describe(result: RefreshResult) -> RefreshError | None:
+    """Return a result as the error that hooks are given, ``None`` for a success."""
+    if result.kind in ("rejected", "ended"):
+        return RefreshRejected("WorkOS says that the session is over")
+    if result.kind == "reauthorize":
+        return RefreshNeedsAuthorization(
+            "the organization needs a new sign-in",
+            reason=result.reason or "authorization_required",
+            organization_id=result.organization_id,
+            connection_ids=result.connection_ids,
+        )
+    if result.kind in ("unavailable", "busy"):
+        return RefreshUnavailable(
+            "the session could not be refreshed",
+            retry_after=result.retry_after,
+            transient=result.transient,
+        )
+    return None

@@ -1,0 +1,568 @@
+"""AuthKit without WSGI: :class:`AuthKitService`.
+
+The middleware is built on it, and so can other integrations be: a WebSocket server, an
+ASGI app, a job. A ``Cookie`` header goes in and a frozen result comes out, whose
+``headers`` are ``(name, value)`` pairs, one ``Set-Cookie`` each; they have to be sent,
+each as a header of its own::
+
+    service = AuthKitService(AuthKitConfig.from_environ())
+    result = service.with_auth(request.headers.get("cookie"))
+    if result.session:
+        greet(result.session.user)
+    response.headers.extend(result.headers)
+
+Who does not send them loses the refreshed session: the refresh token in the old cookie
+has been used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from wsgi_authkit._wsgi import Header, set_cookie_headers
+from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.authentication import Authentication, ClientInfo
+from wsgi_authkit.authorization import Flow
+from wsgi_authkit.config import AuthKitConfig
+from wsgi_authkit.envelope import Envelope
+from wsgi_authkit.errors import (
+    BadSeal,
+    CookieTooLarge,
+    InvalidToken,
+    RefreshError,
+    RefreshUnavailable,
+)
+from wsgi_authkit.refresh import RefreshCoordinator, RefreshResult, describe
+from wsgi_authkit.results import (
+    AuthorizationResult,
+    AuthResult,
+    CallbackResult,
+    HeadersResult,
+    RefreshOutcome,
+    SignOutResult,
+)
+from wsgi_authkit.seal import Encryption, IronEncryption, looks_sealed
+from wsgi_authkit.session import (
+    AnonymousSession,
+    Reason,
+    Session,
+    SessionPayload,
+    dump_payload,
+    make_session,
+    parse_payload,
+)
+from wsgi_authkit.session_reader import SealedSession, SessionReader
+from wsgi_authkit.session_refresher import SessionRefresher
+from wsgi_authkit.session_storage import Cookies, CookieSessionStorage, SessionStorage
+from wsgi_authkit.sign_in import SignIn
+from wsgi_authkit.stores import Store, check_store, open_store
+from wsgi_authkit.stores.ledger import Ledger
+from wsgi_authkit.tokens import KeySet, TokenVerifier, is_token_expiring, refresh_buffer
+
+if TYPE_CHECKING:
+    import requests
+
+log = logging.getLogger(__name__)
+
+# Refreshes in a row within one request: a result can be expired itself when access
+# tokens live for seconds.
+_MAX_REFRESHES: Final = 5
+
+
+class _State:
+    """What belongs to one process: connections, keys, coordination."""
+
+    def __init__(self, service: AuthKitService) -> None:
+        config, clock = service.config, service.clock
+        encryption, storage = service.encryption, service.storage
+        self.api = WorkOSClient(config, http=service._http, clock=clock)
+        self.verifier = TokenVerifier(
+            key_set=KeySet(self.api.fetch_jwks, clock=clock),
+            clock=clock,
+            issuers=config.issuers,
+            client_id=config.client_id,
+        )
+        ledger = Ledger(open_store(service._store), service.envelope, config.client_id)
+        self.coordinator = RefreshCoordinator(ledger, clock=clock)
+        self.reader = SessionReader(
+            storage,
+            encryption,
+            self.verifier,
+            self.coordinator.has_ended,
+            clock=clock,
+        )
+        self.refresher = SessionRefresher(
+            self.api, self.verifier, encryption, self.coordinator, clock=clock
+        )
+        self.sign_in = SignIn(
+            config,
+            self.api,
+            encryption,
+            storage,
+            ledger,
+            self.verifier,
+            log_clock=self.refresher.log_clock,
+            clock=clock,
+        )
+
+
+class AuthKitService:
+    """Sign-in, sessions and sign-out for one configuration. Shared by all threads.
+
+    Nothing happens at construction: no network, file, lock or thread. Each process
+    makes its own connections and keys at the first use, so it is safe under
+    ``--preload`` and fork.
+
+    :param encryption: Seals and opens sessions and sign-in states, in place of the
+        ``Fe26.2`` seal that is shared with the JavaScript libraries.
+    :param storage: Keeps sessions elsewhere than in the ``Cookie`` header.
+    :param store: Where refreshes are coordinated, see :mod:`wsgi_authkit.stores`.
+    :param http: A ``requests.Session`` for calls to WorkOS.
+    :param clock: The time, in Unix seconds.
+    :param refresh_buffer: Seconds before a token's expiry from which it is refreshed;
+        ``None`` is 60, or 30 for tokens of 5 minutes or less; 0 only after expiry.
+    """
+
+    def __init__(
+        self,
+        config: AuthKitConfig,
+        *,
+        encryption: Encryption | None = None,
+        storage: SessionStorage | None = None,
+        store: str | Store = "memory:",
+        http: requests.Session | None = None,
+        clock: Callable[[], float] = time.time,
+        refresh_buffer: float | None = None,
+    ) -> None:
+        check_store(store)
+        self.config = config
+        self.clock = clock
+        #: Encrypts what is our own: store values, parameters, markers.
+        self.envelope = Envelope(config.cookie_passwords)
+        self.encryption: Encryption = encryption or IronEncryption(
+            config.cookie_password,
+            tuple(config.previous_cookie_passwords),
+            clock=clock,
+        )
+        self.storage: SessionStorage = storage or CookieSessionStorage(
+            config, plausible=None if encryption else looks_sealed
+        )
+        self._store = store
+        self._http = http
+        self._refresh_buffer = refresh_buffer
+        self._states: dict[int, _State] = {}
+
+    @property
+    def api(self) -> WorkOSClient:
+        """The WorkOS API."""
+        return self._state.api
+
+    @property
+    def _state(self) -> _State:
+        pid = os.getpid()
+        state = self._states.get(pid)
+        if state is None:
+            # `setdefault` is atomic: all threads go on with the same object.
+            state = self._states.setdefault(pid, _State(self))
+        return state
+
+    def with_auth(
+        self,
+        cookies: Cookies,
+        *,
+        client: ClientInfo | None = None,
+        navigation: bool = False,
+    ) -> AuthResult:
+        """Return who makes a request, with a session that is refreshed if need be.
+
+        Never raises for what a cookie holds or WorkOS answers: the session is then an
+        :class:`AnonymousSession` whose ``reason`` says why.
+
+        :param navigation: The request is a top-level navigation. Only then is the
+            cookie of a session that is over deleted: the late answer of a background
+            request could otherwise delete the new one that another has brought.
+        """
+        found = self._state.reader.find(cookies)
+        if isinstance(found, AnonymousSession):
+            return self._anonymous(found.reason, cookies, navigation=navigation)
+        if not self._is_due(found):
+            return _served(found)
+        return self._with_refresh(found, cookies, client, navigation=navigation)
+
+    def get_session(self, cookies: Cookies) -> Session | AnonymousSession:
+        """Return the verified session of a request, without ever refreshing it."""
+        found = self._state.reader.find(cookies)
+        if isinstance(found, AnonymousSession):
+            return found
+        if found.expired or found.session is None:
+            return AnonymousSession("expired")
+        return found.session
+
+    def session_ids(self, cookies: Cookies) -> list[str]:
+        """Return the ids of the sessions in a request's cookies, expired ones too."""
+        return self._state.reader.session_ids(cookies)
+
+    def save_session(
+        self,
+        value: Session | Authentication | Mapping[str, Any],
+        *,
+        cookies: Cookies = None,
+        redirect_uri: str | None = None,
+    ) -> HeadersResult:
+        """Return the headers that store a session.
+
+        :param value: A session, an answer of ``api.authenticate``, or a mapping with
+            access token, refresh token, ``user`` and ``impersonator`` in snake_case or
+            camelCase.
+        :param cookies: The request's cookies, so that what an earlier session left
+            behind can be deleted.
+        :param redirect_uri: Decides about ``Secure``, in place of the configured one.
+        :raises InvalidToken: The access token is not good, or not this user's.
+        :raises KeySetUnavailable: Nobody can say at present.
+        :raises CookieTooLarge: The session does not fit into cookies.
+        """
+        payload = to_payload(value)
+        make_session(payload, self._state.verifier.verify(payload.access_token))
+        return HeadersResult(
+            headers=self._save(self._seal(payload), cookies, redirect_uri)
+        )
+
+    def clear_session(
+        self, *, cookies: Cookies = None, redirect_uri: str | None = None
+    ) -> HeadersResult:
+        """Return the headers that delete the session; it goes on at WorkOS."""
+        return HeadersResult(headers=self._clear(cookies, redirect_uri))
+
+    def sign_out(
+        self,
+        session_id: str,
+        return_to: str | None = None,
+        *,
+        cookies: Cookies = None,
+        sign_in_path: str | None = None,
+        redirect_uri: str | None = None,
+    ) -> SignOutResult:
+        """End a session here and return the URL that ends it at WorkOS.
+
+        The end is written down first, so that a refresh on its way cannot bring the
+        session back.
+
+        :param return_to: Where WorkOS sends the browser afterwards; it must be among
+            the sign-out redirects of the WorkOS dashboard. Not checked here: never
+            pass what came with a request.
+        """
+        self._state.coordinator.end(session_id)
+        pending = self.clear_pending_verifier(
+            cookies=cookies, redirect_uri=redirect_uri, sign_in_path=sign_in_path
+        )
+        return SignOutResult(
+            logout_url=self.api.logout_url(session_id, return_to),
+            headers=[*self._clear(cookies, redirect_uri), *pending.headers],
+        )
+
+    def refresh_session(
+        self,
+        session: Session,
+        organization_id: str | None = None,
+        *,
+        cookies: Cookies = None,
+        client: ClientInfo | None = None,
+    ) -> RefreshOutcome:
+        """Refresh a session now, and switch it to an organization if one is named.
+
+        Expected answers of WorkOS are outcomes, never exceptions.
+        """
+        wanted = organization_id or None
+        found = SealedSession(
+            sealed="",
+            payload=session._payload,
+            claims=session.claims,
+            session=session,
+            expired=False,
+        )
+        result = self._state.refresher.refresh(
+            found, client, explicit=True, wanted=wanted
+        )
+        return self._outcome(result, session, wanted, cookies)
+
+    def switch_organization(
+        self,
+        session: Session,
+        organization_id: str,
+        *,
+        cookies: Cookies = None,
+        client: ClientInfo | None = None,
+    ) -> RefreshOutcome:
+        """Switch a session to another organization, see :meth:`refresh_session`."""
+        return self.refresh_session(
+            session, organization_id, cookies=cookies, client=client
+        )
+
+    def create_sign_in(self, **options: Any) -> AuthorizationResult:
+        """Start a sign-in, see :meth:`create_authorization`."""
+        return self.create_authorization(**{**options, "screen_hint": "sign-in"})
+
+    def create_sign_up(self, **options: Any) -> AuthorizationResult:
+        """Start a sign-up, see :meth:`create_authorization`."""
+        return self.create_authorization(**{**options, "screen_hint": "sign-up"})
+
+    def create_authorization(
+        self,
+        *,
+        return_to: str | None = None,
+        cookies: Cookies = None,
+        sign_in_path: str | None = None,
+        restarted: bool = False,
+        **options: Any,
+    ) -> AuthorizationResult:
+        """Start a flow and return the URL of WorkOS to send the browser to.
+
+        Call it only when the browser is really sent there: each call leaves a cookie,
+        and the sixth pending flow ends the oldest.
+
+        :param return_to: The path on this site to come back to; an unsafe one is
+            dropped.
+        :param cookies: The request's cookies, to find pending flows.
+        :param sign_in_path: The public path of the sign-in endpoints; narrows the
+            ``Path`` of the verifier cookie.
+        :param options: The fields of
+            :class:`~wsgi_authkit.authorization.AuthorizationOptions`.
+        :raises ValueError: An option is not of the form that WorkOS takes.
+        :raises CookieTooLarge: ``state`` and ``return_to`` are too long.
+        """
+        return self._state.sign_in.start(
+            return_to=return_to,
+            cookies=cookies,
+            sign_in_path=sign_in_path,
+            restarted=restarted,
+            **options,
+        )
+
+    def peek_flow(self, state: str | None) -> Flow | None:
+        """Return the flow of a ``state`` that need not be this browser's.
+
+        Only to start it again: nothing in it has been proven to belong here.
+        """
+        return self._state.sign_in.peek(state)
+
+    def clear_pending_verifier(
+        self,
+        state: str | None = None,
+        redirect_uri: str | None = None,
+        *,
+        cookies: Cookies = None,
+        sign_in_path: str | None = None,
+    ) -> HeadersResult:
+        """Return the headers that delete the verifier cookie of a flow.
+
+        :param state: The flow's state; without it all flows of ``cookies`` are ended.
+        """
+        return self._state.sign_in.clear(
+            state, redirect_uri, cookies=cookies, sign_in_path=sign_in_path
+        )
+
+    def handle_callback(
+        self,
+        cookies: Cookies,
+        code: str | None,
+        state: str | None,
+        *,
+        client: ClientInfo | None = None,
+        sign_in_path: str | None = None,
+    ) -> CallbackResult:
+        """Finish a sign-in: check the state, exchange the code, make the session.
+
+        The code is exchanged only for a state that this browser was given, and each
+        state once.
+
+        :raises StateMismatch: The state is not this browser's.
+        :raises VerifierMissing: The verifier cookie is missing, too old or used.
+        :raises AuthorizationError: Anything else; ``code`` says what. All errors carry
+            ``headers`` to send. While WorkOS cannot be reached they keep the verifier,
+            so that reloading the page works.
+        """
+        return self._state.sign_in.finish(
+            cookies, code, state, client=client, sign_in_path=sign_in_path
+        )
+
+    def _is_due(self, found: SealedSession) -> bool:
+        if found.expired:
+            return True
+        buffer = refresh_buffer(found.claims, self._refresh_buffer)
+        return buffer > 0 and is_token_expiring(found.claims, buffer, now=self.clock())
+
+    def _with_refresh(
+        self,
+        found: SealedSession,
+        cookies: Cookies,
+        client: ClientInfo | None,
+        *,
+        navigation: bool,
+    ) -> AuthResult:
+        original, current = found.sealed, found
+        for _ in range(_MAX_REFRESHES):
+            if self._state.refresher.refreshed_recently(current):
+                break
+            result = self._state.refresher.refresh(current, client)
+            if result.kind != "refreshed":
+                return self._not_refreshed(
+                    result, current, original, cookies, navigation=navigation
+                )
+            opened = self._state.reader.open(result.sealed)
+            if not isinstance(opened, SealedSession):
+                # Stored all the same: its refresh token is the only good one.
+                headers = self._try_save(result.sealed, cookies)
+                return AuthResult(
+                    session=AnonymousSession("unavailable"),
+                    headers=headers,
+                    error=RefreshUnavailable("the new session cannot be verified yet"),
+                )
+            current = opened
+            if not current.expired:
+                break
+        headers = []
+        if current.sealed != original:
+            headers = self._try_save(current.sealed, cookies)
+        return AuthResult(
+            session=current.session or AnonymousSession("unavailable"), headers=headers
+        )
+
+    def _not_refreshed(
+        self,
+        result: RefreshResult,
+        current: SealedSession,
+        original: str,
+        cookies: Cookies,
+        *,
+        navigation: bool,
+    ) -> AuthResult:
+        error = describe(result)
+        if result.kind == "ended":
+            return self._anonymous(
+                "revoked", cookies, navigation=navigation, error=error
+            )
+        if not current.expired:
+            return replace(_served(current), error=error)
+        if result.kind == "rejected":
+            return self._anonymous(
+                "refresh_rejected", cookies, navigation=navigation, error=error
+            )
+        # Somebody else's refresh has come this far; its cookie is the better one.
+        headers = (
+            self._try_save(current.sealed, cookies)
+            if current.sealed != original
+            else []
+        )
+        reason: Reason = "expired" if result.kind == "reauthorize" else "unavailable"
+        return AuthResult(
+            session=AnonymousSession(reason), headers=headers, error=error
+        )
+
+    def _outcome(
+        self,
+        result: RefreshResult,
+        session: Session,
+        wanted: str | None,
+        cookies: Cookies,
+    ) -> RefreshOutcome:
+        if result.kind in ("rejected", "ended"):
+            reason = "revoked" if result.kind == "ended" else "refresh_rejected"
+            return RefreshOutcome(
+                kind="denied", reason=reason, headers=self._clear(cookies)
+            )
+        if result.kind == "reauthorize":
+            start = self.create_authorization(
+                cookies=cookies,
+                organization_id=wanted or session.organization_id,
+            )
+            return RefreshOutcome(
+                kind="reauthorize",
+                url=start.url,
+                reason=result.reason,
+                headers=start.headers,
+            )
+        opened = (
+            self._state.reader.open(result.sealed)
+            if result.kind == "refreshed"
+            else None
+        )
+        if not isinstance(opened, SealedSession) or opened.session is None:
+            headers = self._try_save(result.sealed, cookies) if result.sealed else []
+            return RefreshOutcome(
+                kind="unavailable", retry_after=result.retry_after, headers=headers
+            )
+        return RefreshOutcome(
+            kind="switched" if wanted else "refreshed",
+            session=opened.session,
+            headers=self._try_save(opened.sealed, cookies),
+        )
+
+    def _seal(self, payload: SessionPayload) -> str:
+        return self.encryption.seal(dump_payload(payload))
+
+    def _save(
+        self, sealed: str, cookies: Cookies, redirect_uri: str | None = None
+    ) -> list[Header]:
+        return set_cookie_headers(
+            self.storage.save_session(
+                sealed, cookies, secure=self.config.secure_cookies(redirect_uri)
+            )
+        )
+
+    def _try_save(self, sealed: str, cookies: Cookies) -> list[Header]:
+        try:
+            return self._save(sealed, cookies)
+        except CookieTooLarge as error:
+            # This request is served; the next ones are for a minute, from the result.
+            log.error("a refreshed session cannot be stored: %s", error)  # noqa: TRY400
+            return []
+
+    def _clear(self, cookies: Cookies, redirect_uri: str | None = None) -> list[Header]:
+        return set_cookie_headers(
+            self.storage.clear_session(
+                cookies, secure=self.config.secure_cookies(redirect_uri)
+            )
+        )
+
+    def _anonymous(
+        self,
+        reason: Reason,
+        cookies: Cookies,
+        *,
+        navigation: bool,
+        error: RefreshError | None = None,
+    ) -> AuthResult:
+        over = reason in ("revoked", "refresh_rejected")
+        return AuthResult(
+            session=AnonymousSession(reason),
+            headers=self._clear(cookies) if over and navigation else [],
+            error=error,
+        )
+
+
+def to_payload(
+    value: Session | Authentication | Mapping[str, Any],
+) -> SessionPayload:
+    """Return what is sealed of a session in any form that ``save_session`` takes.
+
+    :raises InvalidToken: A token or the user is missing.
+    """
+    if isinstance(value, Session):
+        return value._payload
+    if isinstance(value, Authentication):
+        return value.to_payload()
+    try:
+        return parse_payload(value)
+    except BadSeal as error:
+        raise InvalidToken(str(error)) from error
+
+
+def _served(found: SealedSession) -> AuthResult:
+    if found.session is None:
+        return AuthResult(session=AnonymousSession("expired"))
+    return AuthResult(session=found.session)

@@ -1,0 +1,162 @@
+"""From the cookies of a request to the session they hold, read-only.
+
+The way of a request: cookie, seal, codec, token, :class:`Session`. Several session
+cookies can arrive, from a sibling domain or an old path; the one that opens and
+verifies is the session.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wsgi_authkit.errors import (
+    BadSeal,
+    InvalidToken,
+    KeySetUnavailable,
+    TokenExpired,
+    UnknownKey,
+)
+from wsgi_authkit.seal import Encryption
+from wsgi_authkit.session import (
+    AnonymousSession,
+    Reason,
+    Session,
+    SessionPayload,
+    make_session,
+    parse_payload,
+)
+from wsgi_authkit.session_storage import Cookies, SessionStorage
+from wsgi_authkit.tokens import TokenVerifier, is_token_expiring, read_unverified_claims
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSession:
+    """A session that came out of a cookie or a result."""
+
+    sealed: str
+    payload: SessionPayload
+    #: Verified, or, where ``session`` is ``None``, only vouched for by the seal.
+    claims: Mapping[str, Any]
+    #: ``None`` where the token's key is withdrawn and its time is over.
+    session: Session | None
+    expired: bool
+
+
+class SessionReader:
+    """Reads sessions. Never raises for what a cookie holds.
+
+    :param has_ended: Says whether the session of this id was signed out.
+    """
+
+    def __init__(
+        self,
+        storage: SessionStorage,
+        encryption: Encryption,
+        verifier: TokenVerifier,
+        has_ended: Callable[[str], bool],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._storage = storage
+        self._encryption = encryption
+        self._verifier = verifier
+        self._has_ended = has_ended
+        self._clock = clock
+
+    def find(self, cookies: Cookies) -> SealedSession | AnonymousSession:
+        """Return the one session of the cookies, or why there is none."""
+        candidates = self._storage.load_session(cookies)
+        if not candidates:
+            return AnonymousSession("no_cookie")
+        reason: Reason = "invalid_cookie"
+        found = []
+        for sealed in candidates:
+            opened = self.open(sealed)
+            if isinstance(opened, SealedSession):
+                found.append(opened)
+            elif reason == "invalid_cookie":
+                reason = opened
+        if not found:
+            return AnonymousSession(reason)
+        chosen = _newest_of_one_user(found)
+        if chosen is None:
+            log.warning(
+                "a browser sent sessions of different users in one request; none is "
+                "believed, for a sibling site may have planted one. A cookie_name that "
+                "begins with __Host-, or no cookie_domain, prevents it"
+            )
+            return AnonymousSession("invalid_cookie")
+        if self._has_ended(str(chosen.claims.get("sid"))):
+            return AnonymousSession("revoked")
+        return chosen
+
+    def open(self, sealed: str) -> SealedSession | Reason:
+        """Return the session of a sealed text, or why there is none."""
+        try:
+            payload = parse_payload(self._encryption.unseal(sealed))
+        except BadSeal:
+            return "invalid_cookie"
+        try:
+            return self._verified(sealed, payload)
+        except KeySetUnavailable:
+            return "unavailable"
+        except InvalidToken as error:
+            log.info("a session's access token is not accepted: %s", error)
+            return "invalid_token"
+
+    def _verified(self, sealed: str, payload: SessionPayload) -> SealedSession:
+        session: Session | None
+        try:
+            claims: Mapping[str, Any] = self._verifier.verify(payload.access_token)
+            expired = False
+        except TokenExpired as error:
+            claims, expired = error.claims, True
+        except UnknownKey:
+            if not is_token_expiring(payload.access_token, 0, now=self._clock()):
+                raise
+            # The person was away for longer than WorkOS keeps its keys. What counts
+            # is the new token, which is verified.
+            claims = read_unverified_claims(payload.access_token)
+            return SealedSession(
+                sealed=sealed,
+                payload=payload,
+                claims=claims,
+                session=None,
+                expired=True,
+            )
+        session = make_session(payload, claims, clock=self._clock)
+        return SealedSession(
+            sealed=sealed,
+            payload=payload,
+            claims=claims,
+            session=session,
+            expired=expired,
+        )
+
+    def session_ids(self, cookies: Cookies) -> list[str]:
+        """Return the ids of the sessions in a request's cookies, expired ones too.
+
+        For ending them; the tokens are not verified, the seal vouches for the ids.
+        """
+        ids: dict[str, None] = {}
+        for sealed in self._storage.load_session(cookies):
+            try:
+                payload = parse_payload(self._encryption.unseal(sealed))
+                session_id = read_unverified_claims(payload.access_token).get("sid")
+            except (BadSeal, InvalidToken):
+                continue
+            if isinstance(session_id, str) and session_id:
+                ids[session_id] = None
+        return list(ids)
+
+
+def _newest_of_one_user(found: list[SealedSession]) -> SealedSession | None:
+    if len({one.payload.user.id for one in found}) > 1:
+        return None
+    return max(found, key=lambda one: float(one.claims.get("iat") or 0))

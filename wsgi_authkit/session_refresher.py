@@ -1,0 +1,192 @@
+"""From a session to a newer one: the call to WorkOS and what its answer means."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from wsgi_authkit._logs import OnceAMinute
+from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.authentication import ClientInfo
+from wsgi_authkit.errors import (
+    APIError,
+    APIUnavailable,
+    AuthorizationRequired,
+    InvalidGrant,
+    InvalidToken,
+    KeySetUnavailable,
+    RefreshNeedsAuthorization,
+    RefreshRejected,
+    RefreshUnavailable,
+    TokenExpired,
+)
+from wsgi_authkit.refresh import RefreshCoordinator, RefreshRequest, RefreshResult
+from wsgi_authkit.seal import Encryption
+from wsgi_authkit.session import SessionPayload, dump_payload
+from wsgi_authkit.session_reader import SealedSession
+from wsgi_authkit.tokens import TokenVerifier, read_unverified_claims
+
+log = logging.getLogger(__name__)
+
+
+class SessionRefresher:
+    """Refreshes sessions through the coordinator. One object for each process."""
+
+    def __init__(
+        self,
+        api: WorkOSClient,
+        verifier: TokenVerifier,
+        encryption: Encryption,
+        coordinator: RefreshCoordinator,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._api = api
+        self._verifier = verifier
+        self._encryption = encryption
+        self._coordinator = coordinator
+        self._clock = clock
+        self._time_to_log_operator_error = OnceAMinute()
+        self._time_to_log_clock = OnceAMinute()
+
+    def refresh(
+        self,
+        found: SealedSession,
+        client: ClientInfo | None,
+        *,
+        explicit: bool = False,
+        wanted: str | None = None,
+    ) -> RefreshResult:
+        """Return what comes out of a session's refresh token.
+
+        :param explicit: The app asks for it: a result that is there is not enough.
+        :param wanted: The organization to switch to.
+        """
+
+        def call(refresh_token: str, organization_id: str | None) -> RefreshResult:
+            return self._call(found, refresh_token, organization_id, client)
+
+        return self._coordinator.refresh(
+            RefreshRequest(
+                refresh_token=found.payload.refresh_token,
+                session_id=str(found.claims.get("sid")),
+                organization_id=_organization(found.claims),
+                wanted_organization_id=wanted,
+                usable=not explicit and not found.expired,
+                explicit=explicit,
+                call=call,
+            )
+        )
+
+    def _call(
+        self,
+        found: SealedSession,
+        refresh_token: str,
+        organization_id: str | None,
+        client: ClientInfo | None,
+    ) -> RefreshResult:
+        """Make the call to WorkOS.
+
+        :raises RefreshError: It gave no new session.
+        """
+        try:
+            answer = self._api.refresh(
+                refresh_token, organization_id=organization_id, client=client
+            )
+        except InvalidGrant as error:
+            log.info("WorkOS ended the session %s", found.claims.get("sid"))
+            raise RefreshRejected(str(error)) from error
+        except AuthorizationRequired as error:
+            raise RefreshNeedsAuthorization(
+                str(error),
+                reason=error.error or "authorization_required",
+                organization_id=organization_id,
+                connection_ids=error.connection_ids,
+            ) from error
+        except APIUnavailable as error:
+            log.warning("a session could not be refreshed: %s", error)
+            raise RefreshUnavailable(
+                str(error), retry_after=error.retry_after
+            ) from error
+        except APIError as error:
+            raise self._operator_error(error) from error
+        payload = _carry_over(answer.to_payload(), found.payload)
+        claims = self._refreshed_claims(payload, found.claims)
+        return RefreshResult(
+            kind="refreshed",
+            sealed=self._encryption.seal(dump_payload(payload)),
+            refresh_token=payload.refresh_token,
+            organization_id=_organization(claims),
+            at=self._clock(),
+        )
+
+    def _refreshed_claims(
+        self, payload: SessionPayload, old: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the claims of a new token, which must be the same person's.
+
+        :raises RefreshRejected: It is somebody else's.
+        :raises RefreshUnavailable: It does not verify, whatever its age.
+        """
+        claims: Mapping[str, Any]
+        try:
+            claims = self._verifier.verify(payload.access_token)
+        except TokenExpired as error:
+            claims = error.claims
+        except KeySetUnavailable:
+            # It came from WorkOS over TLS and is verified before it is served; the
+            # pair must not be lost for the keys.
+            claims = read_unverified_claims(payload.access_token)
+        except InvalidToken as error:
+            raise self._operator_error(error) from error
+        if not (claims.get("sub") == old.get("sub") == payload.user.id):
+            log.error("a refresh brought another user's session, it is ended")
+            raise RefreshRejected("the refreshed session is another user's")
+        if claims.get("sid") != old.get("sid"):
+            log.warning(
+                "the session id changed from %s to %s in a refresh",
+                old.get("sid"),
+                claims.get("sid"),
+            )
+        return claims
+
+    def _operator_error(self, error: Exception) -> RefreshUnavailable:
+        if self._time_to_log_operator_error:
+            log.error("sessions cannot be refreshed, the operator must act: %s", error)
+        return RefreshUnavailable(str(error), transient=False)
+
+    def refreshed_recently(self, found: SealedSession) -> bool:
+        """Say whether a session is so new that it is served whatever the clock says."""
+        if found.session is None or not self._coordinator.refreshed_recently(
+            found.payload.refresh_token
+        ):
+            return False
+        if found.expired:
+            self.log_clock(found.claims)
+        return True
+
+    def log_clock(self, claims: Mapping[str, Any]) -> None:
+        """Warn that a token of WorkOS looked expired when it arrived."""
+        if self._time_to_log_clock:
+            log.warning(
+                "access tokens look expired when they arrive: this host's clock is "
+                "about %d seconds ahead of WorkOS's; synchronise it",
+                self._clock() - claims["iat"],
+            )
+
+
+def _organization(claims: Mapping[str, Any]) -> str | None:
+    organization_id = claims.get("org_id")
+    return organization_id if isinstance(organization_id, str) else None
+
+
+def _carry_over(new: SessionPayload, old: SessionPayload) -> SessionPayload:
+    """Keep what only the sign-in itself tells, if the refresh does not tell it."""
+    return replace(
+        new,
+        impersonator=new.impersonator or old.impersonator,
+        authentication_method=new.authentication_method or old.authentication_method,
+    )

@@ -1,0 +1,347 @@
+"""Sign-in: starting a flow, and finishing it at the callback."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from wsgi_authkit._wsgi import Header, set_cookie_headers
+from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.authentication import Authentication, ClientInfo
+from wsgi_authkit.authorization import (
+    FLOW_LIFETIME,
+    VERIFIER_COOKIE,
+    AuthorizationOptions,
+    Flow,
+    authorization_parameters,
+    code_challenge,
+    new_flow,
+    open_flow,
+    seal_flow,
+    surplus_flows,
+    verifier_cookie_name,
+    verifier_path,
+    verify_state,
+)
+from wsgi_authkit.config import AuthKitConfig
+from wsgi_authkit.errors import (
+    APIError,
+    APIUnavailable,
+    AuthorizationError,
+    AuthorizationRequired,
+    CookieTooLarge,
+    InvalidGrant,
+    InvalidToken,
+    KeySetUnavailable,
+    TokenExpired,
+    VerifierMissing,
+)
+from wsgi_authkit.paths import safe_return_path
+from wsgi_authkit.results import AuthorizationResult, CallbackResult, HeadersResult
+from wsgi_authkit.seal import Encryption
+from wsgi_authkit.session import Session, dump_payload, make_session
+from wsgi_authkit.session_storage import Cookies, SessionStorage
+from wsgi_authkit.stores.ledger import Ledger
+from wsgi_authkit.tokens import TokenVerifier
+
+log = logging.getLogger(__name__)
+
+#: Characters of a ``code`` and a ``state`` that are looked at.
+MAX_CODE, MAX_STATE = 1024, 4096
+
+_FLOW: Final = "flow"
+
+
+class SignIn:
+    """Starts and finishes flows. One object for each process.
+
+    :param log_clock: Told the claims of a token that looked expired when it arrived.
+    """
+
+    def __init__(
+        self,
+        config: AuthKitConfig,
+        api: WorkOSClient,
+        encryption: Encryption,
+        storage: SessionStorage,
+        ledger: Ledger,
+        verifier: TokenVerifier,
+        *,
+        log_clock: Callable[[Mapping[str, Any]], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._api = api
+        self._encryption = encryption
+        self._storage = storage
+        self._ledger = ledger
+        self._verifier = verifier
+        self._log_clock = log_clock
+        self._clock = clock
+
+    def start(
+        self,
+        *,
+        return_to: str | None = None,
+        cookies: Cookies = None,
+        sign_in_path: str | None = None,
+        restarted: bool = False,
+        **options: Any,
+    ) -> AuthorizationResult:
+        """Start a flow and return the URL of WorkOS to send the browser to.
+
+        Call it only when the browser is really sent there: each call leaves a cookie,
+        and the sixth pending flow ends the oldest.
+
+        :param return_to: The path on this site to come back to; an unsafe one is
+            dropped.
+        :param cookies: The request's cookies, to find pending flows.
+        :param sign_in_path: The public path of the sign-in endpoints; narrows the
+            ``Path`` of the verifier cookie.
+        :param options: The fields of
+            :class:`~wsgi_authkit.authorization.AuthorizationOptions`.
+        :raises ValueError: An option is not of the form that WorkOS takes.
+        :raises CookieTooLarge: ``state`` and ``return_to`` are too long.
+        """
+        chosen = AuthorizationOptions(**options)
+        redirect_uri = chosen.redirect_uri or self._config.redirect_uri
+        flow = new_flow(
+            self._clock(),
+            return_path=safe_return_path(return_to, default="") or None,
+            custom_state=chosen.state,
+            redirect_uri=chosen.redirect_uri,
+            restarted=restarted,
+        )
+        state = seal_flow(self._encryption, flow)
+        parameters = authorization_parameters(
+            client_id=self._config.client_id,
+            redirect_uri=redirect_uri,
+            state=state,
+            challenge=code_challenge(flow.code_verifier),
+            options=chosen,
+        )
+        nonce = self._api.claim_nonce()
+        if nonce is not None:
+            parameters["claim_nonce"] = nonce
+        return AuthorizationResult(
+            url=self._api.authorization_url(parameters),
+            headers=self._flow_headers(state, cookies, sign_in_path, redirect_uri),
+        )
+
+    def _flow_headers(
+        self,
+        state: str,
+        cookies: Cookies,
+        sign_in_path: str | None,
+        redirect_uri: str,
+    ) -> list[Header]:
+        path = _flow_path(sign_in_path, redirect_uri)
+        secure = self._config.secure_cookies(redirect_uri)
+        surplus = surplus_flows(
+            self._encryption, self._storage.pending_flows(cookies), self._clock()
+        )
+        cookie = self._storage.save_flow_cookie(
+            verifier_cookie_name(state),
+            state,
+            path=path,
+            max_age=FLOW_LIFETIME,
+            secure=secure,
+        )
+        evicted = self._storage.clear_flow_cookie(surplus, path=path, secure=secure)
+        return set_cookie_headers([cookie, *evicted])
+
+    def peek(self, state: str | None) -> Flow | None:
+        """Return the flow of a ``state`` that need not be this browser's.
+
+        Only to start it again: nothing in it has been proven to belong here.
+        """
+        if not state or len(state) > MAX_STATE:
+            return None
+        try:
+            return open_flow(self._encryption, state, self._clock())
+        except VerifierMissing:
+            return None
+
+    def clear(
+        self,
+        state: str | None = None,
+        redirect_uri: str | None = None,
+        *,
+        cookies: Cookies = None,
+        sign_in_path: str | None = None,
+    ) -> HeadersResult:
+        """Return the headers that delete the verifier cookie of a flow.
+
+        :param state: The flow's state; without it all flows of ``cookies`` are ended.
+        """
+        uri = redirect_uri or self._config.redirect_uri
+        pending = {name for name, _ in self._storage.pending_flows(cookies)}
+        if state is None:
+            names = pending or {VERIFIER_COOKIE}
+        else:
+            # The cookie without a suffix belonged to all flows of older releases.
+            names = {verifier_cookie_name(state), *(pending & {VERIFIER_COOKIE})}
+        return HeadersResult(
+            headers=set_cookie_headers(
+                self._storage.clear_flow_cookie(
+                    sorted(names),
+                    path=_flow_path(sign_in_path, uri),
+                    secure=self._config.secure_cookies(uri),
+                )
+            )
+        )
+
+    def finish(
+        self,
+        cookies: Cookies,
+        code: str | None,
+        state: str | None,
+        *,
+        client: ClientInfo | None = None,
+        sign_in_path: str | None = None,
+    ) -> CallbackResult:
+        """Finish a sign-in: check the state, exchange the code, make the session.
+
+        The code is exchanged only for a state that this browser was given, and each
+        state once.
+
+        :raises StateMismatch: The state is not this browser's.
+        :raises VerifierMissing: The verifier cookie is missing, too old or used.
+        :raises AuthorizationError: Anything else; ``code`` says what. All errors carry
+            ``headers`` to send. While WorkOS cannot be reached they keep the verifier,
+            so that reloading the page works.
+        """
+        if not code or not state:
+            missing = "code" if not code else "state"
+            raise AuthorizationError(
+                f"the callback has no {missing} parameter", code=f"{missing}_missing"
+            )
+        if len(code) > MAX_CODE or len(state) > MAX_STATE:
+            raise AuthorizationError("the code or state parameter is too long")
+        uri: str | None = None
+        try:
+            flow = self._verified_flow(cookies, state)
+            uri = flow.redirect_uri
+            self._use_once(state)
+            return self._finish(flow, state, code, cookies, client, sign_in_path)
+        except AuthorizationError as error:
+            if error.code != "exchange_unavailable" or not error.retryable:
+                error.headers += self.clear(
+                    state, uri, cookies=cookies, sign_in_path=sign_in_path
+                ).headers
+            raise
+
+    def _verified_flow(self, cookies: Cookies, state: str) -> Flow:
+        values = self._storage.load(cookies, verifier_cookie_name(state))
+        verify_state(state, values or self._storage.load(cookies, VERIFIER_COOKIE))
+        return open_flow(self._encryption, state, self._clock())
+
+    def _use_once(self, state: str) -> None:
+        if not self._ledger.acquire(_FLOW, state, "", FLOW_LIFETIME):
+            raise VerifierMissing("this sign-in is finished already", code="flow_used")
+
+    def _finish(
+        self,
+        flow: Flow,
+        state: str,
+        code: str,
+        cookies: Cookies,
+        client: ClientInfo | None,
+        sign_in_path: str | None,
+    ) -> CallbackResult:
+        try:
+            answer = self._exchange(code, flow, client)
+        except AuthorizationError as error:
+            if error.retryable:
+                self._ledger.release(_FLOW, state, "")
+            raise
+        session = self._first_session(answer)
+        try:
+            saved = self._storage.save_session(
+                self._encryption.seal(dump_payload(session._payload)),
+                cookies,
+                secure=self._config.secure_cookies(flow.redirect_uri),
+            )
+        except CookieTooLarge as error:
+            log.error("a session cannot be stored: %s", error)  # noqa: TRY400
+            raise AuthorizationError(
+                "the session does not fit into the browser's cookies",
+                code="session_too_large",
+            ) from error
+        cleared = self.clear(
+            state, flow.redirect_uri, cookies=cookies, sign_in_path=sign_in_path
+        )
+        return CallbackResult(
+            session=session,
+            return_to=safe_return_path(flow.return_path, default="") or None,
+            state=flow.custom_state,
+            oauth_tokens=answer.oauth_tokens,
+            authentication_method=answer.authentication_method,
+            headers=[*set_cookie_headers(saved), *cleared.headers],
+            authentication=answer,
+        )
+
+    def _exchange(
+        self, code: str, flow: Flow, client: ClientInfo | None
+    ) -> Authentication:
+        try:
+            return self._api.exchange_code(code, flow.code_verifier, client=client)
+        except InvalidGrant as error:
+            raise AuthorizationError(
+                "WorkOS refused the code: it is used or expired",
+                code="exchange_rejected",
+            ) from error
+        except AuthorizationRequired as error:
+            raise AuthorizationError(
+                "WorkOS asks for another step of authentication",
+                code="authorization_required",
+            ) from error
+        except APIUnavailable as error:
+            log.warning("a sign-in could not be finished: %s", error)
+            if error.error == "tokens_missing":
+                raise AuthorizationError(str(error), code="tokens_missing") from error
+            raise AuthorizationError(
+                "WorkOS could not be reached to finish the sign-in",
+                code="exchange_unavailable",
+                retry_after=error.retry_after,
+                retryable=True,
+            ) from error
+        except APIError as error:
+            log.error(  # noqa: TRY400 - the cause is in the message, the rest is noise
+                "no sign-in can be finished, check client id and API key: %s", error
+            )
+            raise AuthorizationError(
+                "WorkOS refused our client id, API key or request",
+                code="exchange_misconfigured",
+            ) from error
+
+    def _first_session(self, answer: Authentication) -> Session:
+        """Return the verified session of a fresh sign-in."""
+        payload = answer.to_payload()
+        try:
+            try:
+                claims = self._verifier.verify(payload.access_token)
+            except TokenExpired as error:
+                # Fresh from WorkOS, so our clock is ahead.
+                self._log_clock(error.claims)
+                claims = dict(error.claims)
+            return make_session(payload, claims, clock=self._clock)
+        except KeySetUnavailable as error:
+            raise AuthorizationError(
+                "the keys to verify the sign-in with could not be had",
+                code="exchange_unavailable",
+                retry_after=error.retry_after,
+            ) from error
+        except InvalidToken as error:
+            log.error(  # noqa: TRY400
+                "a sign-in brought an access token that does not verify: %s", error
+            )
+            raise AuthorizationError(
+                "the access token of the sign-in does not verify", code="token_invalid"
+            ) from error
+
+
+def _flow_path(sign_in_path: str | None, redirect_uri: str) -> str:
+    return "/" if sign_in_path is None else verifier_path(sign_in_path, redirect_uri)

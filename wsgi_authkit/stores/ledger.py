@@ -1,0 +1,157 @@
+"""What the coordination of sign-ins and refreshes writes down: enveloped, never fatal.
+
+A :class:`Ledger` keeps small JSON objects in a :class:`~wsgi_authkit.stores.Store`.
+Keys are hashes and values are encrypted and bound to their key, so who reads a store
+has no session, and who writes one can plant neither a session nor a verification key.
+
+A store that fails costs coordination and nothing else: for a pause the ledger keeps to
+the memory of its own process, and says so once a minute in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from wsgi_authkit._logs import OnceAMinute
+from wsgi_authkit.envelope import Envelope
+from wsgi_authkit.errors import BadSeal, StoreError
+from wsgi_authkit.stores import Store
+from wsgi_authkit.stores.memory import MemoryStore
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a store is left alone after it failed.
+PAUSE: Final = 5.0
+
+_PURPOSE: Final = "store"
+
+_Result = TypeVar("_Result")
+
+
+class Ledger:
+    """JSON objects by kind and identifier, shared by whoever shares the store.
+
+    :param namespace: The client id: two apps may share a store.
+    :param monotonic: The clock of the pauses, in seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        envelope: Envelope,
+        namespace: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._envelope = envelope
+        self._namespace = namespace
+        self._monotonic = monotonic
+        self._local = (
+            store if isinstance(store, MemoryStore) else MemoryStore(clock=monotonic)
+        )
+        self._paused_until = float("-inf")
+        self._time_to_log = OnceAMinute(monotonic)
+
+    def get(self, kind: str, identifier: str) -> dict[str, Any] | None:
+        """Return what is written there; ``None`` too where it does not open."""
+        key = self._key(kind, identifier)
+        value = self._shared(lambda store: store.get(key), None)
+        if value is None and self._local is not self._store:
+            value = self._local.get(key)
+        return None if value is None else self._open(key, value)
+
+    def set(
+        self, kind: str, identifier: str, value: Mapping[str, Any], ttl: float
+    ) -> None:
+        """Write it down for ``ttl`` seconds."""
+        key = self._key(kind, identifier)
+        sealed = self._seal(key, value)
+
+        def write(store: Store) -> bool:
+            store.set(key, sealed, ttl)
+            return True
+
+        if not self._shared(write, False):
+            self._local.set(key, sealed, ttl)
+
+    def add(
+        self, kind: str, identifier: str, value: Mapping[str, Any], ttl: float
+    ) -> bool:
+        """Write it down unless something is there; say whether it was written."""
+        key = self._key(kind, identifier)
+        sealed = self._seal(key, value)
+        added = self._shared(lambda store: store.add(key, sealed, ttl), None)
+        return self._local.add(key, sealed, ttl) if added is None else added
+
+    def delete(self, kind: str, identifier: str) -> None:
+        """Forget it."""
+        key = self._key(kind, identifier)
+        self._shared(lambda store: store.delete(key), False)
+        self._local.delete(key)
+
+    def acquire(self, kind: str, identifier: str, owner: str, ttl: float) -> bool:
+        """Take a lease for ``ttl`` seconds; say whether it was free."""
+        key = self._key(kind, identifier)
+        value = owner.encode()
+        taken = self._shared(lambda store: store.add(key, value, ttl), None)
+        return self._local.add(key, value, ttl) if taken is None else taken
+
+    def release(self, kind: str, identifier: str, owner: str) -> None:
+        """Give a lease back, unless it ran out and is somebody else's by now."""
+        key = self._key(kind, identifier)
+        value = owner.encode()
+        self._shared(lambda store: store.delete(key, value), False)
+        self._local.delete(key, value)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._local.close()
+        self._shared(lambda store: store.close(), None)
+
+    def _key(self, kind: str, identifier: str) -> str:
+        text = "\0".join((kind, self._namespace, identifier))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _seal(self, key: str, value: Mapping[str, Any]) -> bytes:
+        return self._envelope.seal(
+            json.dumps(value, separators=(",", ":")).encode(),
+            purpose=_PURPOSE,
+            context=key,
+        )
+
+    def _open(self, key: str, sealed: bytes) -> dict[str, Any] | None:
+        try:
+            plaintext = self._envelope.open(sealed, purpose=_PURPOSE, context=key)
+            value = json.loads(plaintext)
+        except (BadSeal, ValueError):
+            # Planted, moved, or written under a password that is configured no more.
+            return None
+        return value if isinstance(value, dict) else None
+
+    def _shared(
+        self, operation: Callable[[Store], _Result], otherwise: _Result
+    ) -> _Result:
+        """Return ``operation(store)``, or ``otherwise`` while the store fails."""
+        if self._monotonic() < self._paused_until:
+            return otherwise
+        try:
+            return operation(self._store)
+        except StoreError as error:
+            self._pause(error)
+            return otherwise
+
+    def _pause(self, error: StoreError) -> None:
+        self._paused_until = self._monotonic() + PAUSE
+        if self._time_to_log:
+            log.warning(
+                "the store fails (%s: %s); refreshes are coordinated inside each "
+                "process only",
+                error.operation,
+                error,
+            )

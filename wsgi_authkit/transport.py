@@ -1,0 +1,235 @@
+"""HTTP with a deadline and a size cap: the one module that knows ``requests``.
+
+``requests`` has a time-out for each read, none for the whole call, and neither a limit
+for the body nor a default for any of it. :class:`Transport` adds what a call out of a
+web server's worker needs, and turns every failure on the way into
+:class:`~wsgi_authkit.errors.APIUnavailable`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, Final
+
+from wsgi_authkit.errors import APIUnavailable
+
+if TYPE_CHECKING:
+    import requests
+
+#: Seconds to connect, for every call.
+CONNECT_TIMEOUT: Final = 2.0
+#: Bytes of a response that are read at most.
+MAX_RESPONSE: Final = 1024 * 1024
+
+
+class Deadline:
+    """A number of seconds that several steps share."""
+
+    def __init__(
+        self, seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._monotonic = monotonic
+        self._end = monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds left.
+
+        :raises TimeoutError: There are none.
+        """
+        left = self._end - self._monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response, whatever its status."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """WorkOS's ``X-Request-ID``."""
+        return self.headers.get("X-Request-ID")
+
+    def json(self) -> Any:
+        """Return the parsed body.
+
+        :raises APIUnavailable: It is not JSON, as behind a proxy that answers itself.
+        """
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise APIUnavailable(
+                f"WorkOS answered {self.status_code} with a body that is not JSON",
+                request_sent=True,
+                status_code=self.status_code,
+                request_id=self.request_id,
+            ) from error
+
+
+class Transport:
+    """Sends requests and returns whole answers. Opens nothing before the first.
+
+    Redirects are not followed: a refresh token would be sent on to wherever they
+    point. ``.netrc`` and the environment's proxies are not read, unless the session
+    given does so.
+    """
+
+    def __init__(self, http: requests.Session | None = None) -> None:
+        self._http = http
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        deadline: Deadline,
+        json_body: Any = None,
+        bearer: str | None = None,
+        limit: int = MAX_RESPONSE,
+    ) -> Answer:
+        """Send one request and return its answer.
+
+        :param limit: Bytes of the body that are accepted at most.
+        :raises APIUnavailable: There was no answer in time, or too large a one.
+        """
+        headers = {
+            # An encoded body could be a thousand times larger than it looks.
+            "Accept-Encoding": "identity",
+            "Accept": "application/json",
+            "User-Agent": "wsgi-authkit",
+        }
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        data = None
+        if json_body is not None:
+            data = json.dumps(json_body).encode()
+            headers["Content-Type"] = "application/json"
+        with _translated():
+            return self._send(method, url, headers, data, deadline, limit)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        deadline: Deadline,
+        limit: int,
+    ) -> Answer:
+        from urllib3 import Timeout
+
+        left = deadline.left()
+        response = self._session().request(
+            method,
+            url,
+            headers=dict(headers),
+            data=data,
+            auth=_no_auth,
+            allow_redirects=False,
+            stream=True,
+            timeout=Timeout(connect=min(CONNECT_TIMEOUT, left), total=left),  # type: ignore[arg-type]
+        )
+        try:
+            body = b"".join(_read(response, deadline, limit))
+        finally:
+            # A body that was read to its end has given its connection back.
+            response.close()
+        return Answer(response.status_code, response.headers, body)
+
+    def _session(self) -> requests.Session:
+        if self._http is None:
+            self._http = _new_session()
+        return self._http
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    # Without an `auth` of its own a request takes one from `.netrc`, which replaces
+    # the Authorization header (CVE-2024-47081).
+    return request
+
+
+def _new_session() -> requests.Session:
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return session
+
+
+def _read(
+    response: requests.Response, deadline: Deadline, limit: int
+) -> Iterator[bytes]:
+    """Yield the body, block by block, as far as time and size allow."""
+    raw, size = response.raw, 0
+    while True:
+        _limit_next_read(raw, deadline.left())
+        block = raw.read1(65536)
+        if not block:
+            return
+        size += len(block)
+        if size > limit:
+            raise OverflowError
+        yield block
+
+
+def _limit_next_read(raw: Any, seconds: float) -> None:
+    """Let the next read of the socket take at most so long.
+
+    The time-out of requests starts again with every block, so that a server that
+    sends a byte every second would hold a worker for ever.
+    """
+    sock = getattr(getattr(raw, "connection", None), "sock", None)
+    if sock is not None:
+        sock.settimeout(seconds)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise every failure on the way as :class:`APIUnavailable`."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except requests.RequestException as error:
+        sent = not _never_sent(error)
+        what = "did not answer" if sent else "could not be reached"
+        raise APIUnavailable(
+            f"WorkOS {what}: {type(error).__name__}", request_sent=sent
+        ) from error
+    except OverflowError as error:
+        raise APIUnavailable(
+            "WorkOS's answer is larger than any it gives", request_sent=True
+        ) from error
+    except (HTTPError, OSError) as error:
+        raise APIUnavailable(
+            f"WorkOS's answer broke off: {type(error).__name__}", request_sent=True
+        ) from error
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    """Say whether the connection was never made, so that repeating is safe."""
+    import requests
+    from urllib3.exceptions import (
+        ConnectTimeoutError,
+        MaxRetryError,
+        NewConnectionError,
+    )
+
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError):
+        cause = cause.reason
+    return isinstance(cause, NewConnectionError | ConnectTimeoutError)
