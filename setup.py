@@ -45,10 +45,10 @@ setup(
     ],
     extras_require={
         "redis": ["redis>=5"],
-        "demo": ["flask>=3", "gunicorn>=23"],
+        "demo": ["flask>=3", "gunicorn>=25.1"],
         "test": [
             "flask>=3",
-            "gunicorn>=23",
+            "gunicorn>=25.1",
             "hypothesis>=6.100",
             "mypy>=1.15",
             "pytest>=8",
@@ -56,6 +56,8 @@ setup(
             "pytest-randomly>=3.15",
             "pytest-timeout>=2.3",
             "ruff>=0.9",
+            # The first that makes a wheel without the package of that name.
+            "setuptools>=70.1",
             "types-requests",
             "types-setuptools",
             "types-WebOb",

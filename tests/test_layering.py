@@ -20,10 +20,21 @@ PACKAGE: Final = "wsgi_authkit"
 #: What each layer holds, the lowest first; a package stands for all its modules.
 LAYERS: Final = (
     ("errors", "_logs", "_wsgi"),
-    ("seal", "envelope", "cookies", "paths", "tokens", "transport", "stores"),
+    (
+        "seal",
+        "envelope",
+        "cookies",
+        "paths",
+        "tokens",
+        "transport",
+        "breaker",
+        "stores",
+    ),
     ("config",),
-    ("session", "authentication", "api", "authorization", "session_storage")
-    + ("access", "responses", "results", "options", "loop"),
+    (
+        *("session", "authentication", "api", "authorization", "session_storage"),
+        *("access", "responses", "results", "options", "loop"),
+    ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),
     ("auth", "endpoints"),

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from wsgi_authkit.errors import ConfigurationError
-from wsgi_authkit.stores import MemoryStore, Store, open_store
+from wsgi_authkit.stores import MemoryStore, Store, check_store, open_store
 
 T = TypeVar("T")
 
@@ -347,6 +347,18 @@ def test_memory_store_is_bounded_under_many_writes_of_one_key(clock: Clock) -> N
     assert used < 100_000
 
 
+def test_million_keys_of_an_attacker_cost_a_few_megabytes(clock: Clock) -> None:
+    """A tenth of a million is far over the bound already."""
+    store = MemoryStore(clock)
+    tracemalloc.start()
+    for number in range(100_000):
+        store.add(f"{number:064x}", b"", 600)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert used < 16 * 1024 * 1024
+
+
 def test_full_memory_store_drops_the_oldest_written(clock: Clock) -> None:
     store = MemoryStore(clock, max_entries=3)
     for key in ("a", "b", "c"):
@@ -419,8 +431,9 @@ def test_memory_store_keeps_time_by_itself() -> None:
     assert store.get("key") == b"value"
 
 
-def test_open_store_opens_memory() -> None:
-    first, second = open_store("memory:"), open_store("memory:")
+@pytest.mark.parametrize("spec", ["memory:", "auto"])
+def test_open_store_opens_memory(spec: str) -> None:
+    first, second = open_store(spec), open_store(spec)
     first.set("key", b"value", 60)
 
     assert isinstance(first, MemoryStore)
@@ -433,6 +446,7 @@ def test_open_store_returns_an_object_as_it_is() -> None:
     assert open_store(store) is store
 
 
+@pytest.mark.parametrize("check", [check_store, open_store])
 @pytest.mark.parametrize(
     "spec",
     [
@@ -445,18 +459,31 @@ def test_open_store_returns_an_object_as_it_is() -> None:
         pytest.param("/var/lib/app/store.db", id="bare path"),
     ],
 )
-def test_open_store_names_what_is_allowed(spec: str) -> None:
-    with pytest.raises(ConfigurationError, match="memory:"):
-        open_store(spec)
+def test_store_that_does_not_exist_is_refused_with_those_that_do(
+    check: Callable[[str], object], spec: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=r'"auto", .*"memory:"'):
+        check(spec)
 
 
-def test_open_store_does_not_repeat_the_password_of_a_url() -> None:
+@pytest.mark.parametrize("check", [check_store, open_store])
+def test_refusal_does_not_repeat_the_password_of_a_url(
+    check: Callable[[str], object],
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        open_store("unknown://user:hunter2@host/0")
+        check("unknown://user:hunter2@host/0")
 
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("spec", ["memory:", "auto", MemoryStore()])
+def test_check_store_accepts_what_open_store_opens(spec: str | Store) -> None:
+    check_store(spec)
+
+    assert callable(open_store(spec).add)
+
+
+@pytest.mark.parametrize("check", [check_store, open_store])
 @pytest.mark.parametrize(
     ("spec", "missing"),
     [
@@ -464,8 +491,8 @@ def test_open_store_does_not_repeat_the_password_of_a_url() -> None:
         pytest.param(None, "get, set, add, delete, close", id="None"),
     ],
 )
-def test_open_store_names_the_methods_that_an_object_lacks(
-    spec: Store, missing: str
+def test_object_that_lacks_methods_is_refused_with_their_names(
+    check: Callable[[Store], object], spec: Store, missing: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=missing):
-        open_store(spec)
+        check(spec)

@@ -335,6 +335,7 @@ def test_body_that_breaks_off_is_what_came() -> None:
         pytest.param("five", id="word"),
         pytest.param(" 5", id="space"),
         pytest.param("\xb2", id="superscript"),
+        pytest.param("\u0665", id="arabic digit"),
         pytest.param(None, id="none"),
         pytest.param(5, id="not a string"),
     ],

@@ -3,6 +3,7 @@
 .. code-block:: python
 
     from flask import Flask, request
+    from markupsafe import escape
     from wsgi_authkit import AuthKitMiddleware
 
     app = Flask(__name__)
@@ -14,7 +15,7 @@
         session = request.environ["authkit.session"]
         if not session:
             return f'<a href="{request.environ["authkit"].sign_in_url()}">Sign in</a>'
-        return f"Hello {session.user.first_name}"
+        return f"Hello {escape(session.user.first_name)}"
 """
 
 from __future__ import annotations

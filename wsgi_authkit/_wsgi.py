@@ -26,6 +26,8 @@ AUTH_KEY: Final = "authkit"
 
 # What may stand in the path of a URL unquoted: `pchar` and "/" of RFC 3986 3.3.
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
+# In a query what is encoded already stays so, and browsers leave some more as it is.
+_QUERY_SAFE: Final = _PATH_SAFE + "%?[]^`{|}"
 
 
 def add_headers(
@@ -73,8 +75,13 @@ def quoted_path(environ: WSGIEnvironment) -> str:
 
 
 def path_and_query(environ: WSGIEnvironment) -> str:
-    """Return the request's path and query, fit for a ``Location`` on this site."""
-    query = environ.get("QUERY_STRING", "")
+    """Return the request's path and query as they stand in a URL.
+
+    Not checked: a path of two slashes leads to another host when it becomes a
+    ``Location``. :func:`~wsgi_authkit.paths.safe_return_path` decides about that.
+    """
+    # Servers pass on what browsers do not encode (a backslash) or what is not ASCII.
+    query = quote(environ.get("QUERY_STRING", "").encode("latin-1"), safe=_QUERY_SAFE)
     path = quoted_path(environ) or "/"
     return f"{path}?{query}" if query else path
 

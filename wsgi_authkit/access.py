@@ -88,10 +88,11 @@ def has_same_origin_proof(environ: WSGIEnvironment, origin: str) -> bool:
     :param origin: The public origin of this site. It is configured and never taken
         from ``Host``, which the client writes.
     """
-    site = environ.get("HTTP_SEC_FETCH_SITE")
+    site: str | None = environ.get("HTTP_SEC_FETCH_SITE")
     if site is not None:
         return site == "same-origin"
-    return "HTTP_ORIGIN" in environ and environ["HTTP_ORIGIN"] == origin
+    sent: str | None = environ.get("HTTP_ORIGIN")
+    return sent == origin
 
 
 def client_info(environ: WSGIEnvironment) -> ClientInfo:

@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from wsgi_authkit.authentication import (
     Authentication,
@@ -56,6 +56,8 @@ JSON = Any
 
 #: Seconds for all attempts of a refresh: shorter than the lease that guards it.
 REFRESH_DEADLINE: Final = 6.0
+#: Seconds of them for the first attempt, so that silence leaves time for the second.
+REFRESH_ATTEMPT: Final = 4.0
 #: Seconds for any other call.
 CALL_DEADLINE: Final = 8.0
 #: Seconds for the claim nonce, which must never hold up a sign-in.
@@ -200,16 +202,22 @@ class WorkOSClient:
         :raises ClientRejected: Our credentials are bad.
         """
         deadline = Deadline(REFRESH_DEADLINE, self._monotonic)
+        first = Deadline(REFRESH_ATTEMPT, self._monotonic)
         fields = {"refresh_token": refresh_token}
         if organization_id is not None:
             fields["organization_id"] = organization_id
         try:
-            return self._authenticate("refresh_token", fields, client, deadline)
+            return self._authenticate("refresh_token", fields, client, first)
         except APIUnavailable as error:
             if not error.request_sent or error.status_code is not None:
                 raise
             log.info("a refresh was sent and not answered, it is repeated once")
-        return self._authenticate("refresh_token", fields, client, deadline)
+        try:
+            return self._authenticate("refresh_token", fields, client, deadline)
+        except APIUnavailable as error:
+            # The first one was, whatever became of the second.
+            error.request_sent = True
+            raise
 
     def authenticate(
         self,
@@ -278,12 +286,17 @@ class WorkOSClient:
         :param path: The path below the API's host, such as ``"/organizations"``. What
             comes from a request must be quoted before it is put into it.
         :returns: The parsed body, ``None`` when it is empty.
-        :raises ValueError: The path does not begin with a single slash.
+        :raises ValueError: The path does not begin with a single slash, or has dot
+            segments, which would lead to another endpoint.
         :raises APIUnavailable: WorkOS did not answer.
         :raises APIError: WorkOS refused; ``status_code`` and ``error`` say why.
         """
         if not path.startswith("/") or path.startswith("//"):
             raise ValueError("path must begin with a single slash")
+        # Quoting does not help against them: requests undoes it.
+        segments = unquote(path.partition("?")[0]).split("/")
+        if not {".", ".."}.isdisjoint(segments):
+            raise ValueError("path must not have dot segments")
         url = self._url(path)
         if params:
             url = f"{url}?{urlencode(params, quote_via=quote)}"
@@ -296,7 +309,7 @@ class WorkOSClient:
             bearer=self._config.api_key,
         )
         if not 200 <= answer.status_code < 300:
-            raise self._error(answer, f"{method} {path}")
+            raise self._error(answer, f"a {method} request")
         return answer.json() if answer.body else None
 
     def get(self, path: str, *, params: Mapping[str, str] | None = None) -> JSON:
@@ -453,7 +466,7 @@ def parse_retry_after(value: str | None, now: float) -> float:
     seconds = MIN_RETRY_AFTER
     if value is not None:
         value = value.strip()
-        if value.isascii() and value.isdecimal() and len(value) < 10:
+        if value.isascii() and value.isdecimal():
             seconds = float(value)
         else:
             with contextlib.suppress(ValueError, OverflowError, IndexError):

@@ -6,12 +6,13 @@ import json
 import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from wsgi_authkit._wsgi import path_and_query, quoted_path
 from wsgi_authkit.access import client_info, is_navigation, prefers_html
 from wsgi_authkit.authentication import ClientInfo
 from wsgi_authkit.authorization import AuthorizationOptions
+from wsgi_authkit.config import url_origin
 from wsgi_authkit.errors import BadSeal, RefreshUnavailable
 from wsgi_authkit.options import Options, callback_path
 from wsgi_authkit.paths import safe_return_path
@@ -108,7 +109,7 @@ class Auth:
             return self._unavailable()
         return_to = path_and_query(self._environ)
         if is_navigation(self._environ):
-            return redirect(self.sign_in_url(return_to))
+            return redirect(self.site_url(self.sign_in_url(return_to)))
         return json_response(
             {
                 "error": {
@@ -172,7 +173,7 @@ class Auth:
     @property
     def origin(self) -> str:
         """The public origin of this site, from the configuration."""
-        return self._options.base_url or self._service.config.redirect_origin
+        return url_origin(self._options.base_url or self._service.config.redirect_uri)
 
     @property
     def sign_in_path(self) -> str:
@@ -203,7 +204,7 @@ class Auth:
         # Who came back to one of these would sign in, or be signed out, again.
         names = ("sign-in", "sign-up", "sign-out")
         callback = callback_path(self._service.config.redirect_uri)
-        return [*(self.endpoint_url(name) for name in names), callback]
+        return [*(unquote(self.endpoint_url(name)) for name in names), callback]
 
     def site_url(self, path: str) -> str:
         """Return a path on this site as redirects have it: absolute on ``base_url``."""
@@ -228,8 +229,10 @@ class Auth:
             parameters["return_to"] = path
         chosen = AuthorizationOptions(**options).to_dict()
         if chosen:
+            # As UTF-8, or a state in Cyrillic takes three times its room in the URL.
+            text = json.dumps(chosen, ensure_ascii=False, separators=(",", ":"))
             parameters[_REQUEST] = self._service.envelope.seal_text(
-                json.dumps(chosen).encode(), purpose=_REQUEST
+                text.encode(), purpose=_REQUEST
             )
         url = self.endpoint_url(name)
         return f"{url}?{urlencode(parameters)}" if parameters else url

@@ -107,7 +107,7 @@ def _parse_oauth_tokens(value: object) -> OAuthTokens | None:
         provider=text(value, "provider"),
         access_token=text(value, "access_token"),
         refresh_token=text(value, "refresh_token"),
-        expires_at=expires_at if isinstance(expires_at, int) else None,
+        expires_at=expires_at if type(expires_at) is int else None,
         scopes=texts(scopes),
     )
 

@@ -298,14 +298,17 @@ def surplus_flows(
 def verifier_path(sign_in_path: str, redirect_uri: str) -> str:
     """Return the verifier cookie's ``Path``: what sign-in and callback have in common.
 
-    With it, ordinary requests do not carry up to five cookies that they never need.
+    With it, ordinary requests do not carry up to five cookies that they never need. It
+    is not narrower than where sign-in is mounted: sign-up and sign-out need them too.
 
-    :param sign_in_path: The public path of the sign-in endpoints, with ``SCRIPT_NAME``.
+    :param sign_in_path: The public path of the sign-in endpoint, with ``SCRIPT_NAME``.
     """
     common = []
+    mount = sign_in_path.split("/")[:-1]
     callback = urlsplit(redirect_uri).path.split("/")
-    for ours, theirs in zip(sign_in_path.split("/"), callback, strict=False):
-        if ours != theirs:
+    for ours, theirs in zip(mount, callback, strict=False):
+        # No cookie can name a path with a semicolon.
+        if ours != theirs or ";" in ours:
             break
         common.append(ours)
     return "/".join(common) or "/"

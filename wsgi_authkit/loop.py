@@ -33,6 +33,8 @@ class Marker:
 
     #: Unix seconds.
     at: float
+    #: A sign-in was finished; before that, no start counts.
+    finished: bool = False
     #: Sign-ins started since one was finished, without a session coming back.
     starts: int = 0
     #: A callback without ``state`` was sent to sign in; it is not done twice.
@@ -51,6 +53,7 @@ def read_marker(envelope: Envelope, values: list[str], now: float) -> Marker | N
             fields = json.loads(envelope.open_text(value, purpose=_PURPOSE))
             marker = Marker(
                 at=float(fields["at"]),
+                finished=fields["finished"] is True,
                 starts=int(fields["starts"]),
                 stateless=fields["stateless"] is True,
             )
@@ -65,6 +68,7 @@ def dump_marker(envelope: Envelope, marker: Marker) -> str:
     """Return the value of a marker cookie."""
     fields = {
         "at": marker.at,
+        "finished": marker.finished,
         "starts": marker.starts,
         "stateless": marker.stateless,
     }

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wsgi_authkit._logs import OnceAMinute, show_debug_logs
+from wsgi_authkit._logs import show_debug_logs
 from wsgi_authkit._wsgi import AUTH_KEY, SESSION_KEY, Header, add_headers
 from wsgi_authkit.access import client_info, is_navigation
 from wsgi_authkit.api import WorkOSClient
@@ -122,6 +122,7 @@ class AuthKitMiddleware:
                 allowed_return_urls=tuple(allowed_return_urls),
                 on_success=on_success,
                 on_error=on_error,
+                refresh_buffer=refresh_buffer,
                 session_storage=session_storage,
                 debug=debug,
             ),
@@ -155,17 +156,24 @@ class AuthKitMiddleware:
 
         loaded = None if callable(config) else _or_problems(load, problems)
         if loaded is not None:
-            problems += _site_problems(loaded)
+            problems += _site_problems(loaded, mount)
         if problems or options is None:
             raise ConfigurationError(problems)
         self._options = options
         self._mount_prefix = f"{options.mount}/"
-        self._time_to_log_public = OnceAMinute()
+        self._public_logged = False
         self._locks: dict[int, threading.Lock] = {}
-        self._make_site: Callable[[], _Site] = lambda: make_site(_checked(load()))
+        self._make_site: Callable[[], _Site] = lambda: make_site(
+            _checked(load(), mount)
+        )
         self._site = None if loaded is None else make_site(loaded)
         if debug:
             show_debug_logs()
+        if allow_insecure:
+            log.warning(
+                "allow_insecure is on: sessions and the API key may cross the network "
+                "readable by anyone on the way"
+            )
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -174,18 +182,19 @@ class AuthKitMiddleware:
         endpoint = self._find_endpoint(site, environ)
         if endpoint is not None:
             nobody = AuthResult(session=AnonymousSession())
-            auth = Auth(site.service, self._options, environ, nobody)
+            auth = self._bind(site, environ, nobody)
+            if self._options.debug:
+                log.debug("answered here: %s", environ.get("PATH_INFO", ""))
             return endpoint(auth)(environ, start_response)
         result = site.service.with_auth(
             environ.get("HTTP_COOKIE", ""),
             client=client_info(environ),
             navigation=is_navigation(environ),
         )
-        environ[SESSION_KEY] = result.session
-        environ[AUTH_KEY] = Auth(site.service, self._options, environ, result)
+        self._bind(site, environ, result)
         if self._options.debug:
-            log.debug("%r, %d headers", result.session, len(result.headers))
-        if not _has_context(result, environ):
+            log.debug("%r, %d cookies to set", result, len(result.headers))
+        if not _has_context(result, environ, site.service.config.cookie_name):
             return self._app(environ, start_response)
         merge = partial(self._merge, result.headers)
         return self._app(environ, add_headers(start_response, merge))
@@ -221,6 +230,13 @@ class AuthKitMiddleware:
                 self._site = self._make_site()
             return self._site
 
+    def _bind(self, site: _Site, environ: WSGIEnvironment, result: AuthResult) -> Auth:
+        """Set both keys, so that no outer value shines through."""
+        auth = Auth(site.service, self._options, environ, result)
+        environ[SESSION_KEY] = result.session
+        environ[AUTH_KEY] = auth
+        return auth
+
     def _find_endpoint(self, site: _Site, environ: WSGIEnvironment) -> Endpoint | None:
         path = environ.get("PATH_INFO", "")
         if path.startswith(self._mount_prefix):
@@ -234,7 +250,8 @@ class AuthKitMiddleware:
         return None
 
     def _merge(self, extra: list[Header], headers: list[Header]) -> list[Header]:
-        if is_public(headers) and self._time_to_log_public:
+        if not self._public_logged and is_public(headers):
+            self._public_logged = True
             log.warning(
                 "the app asked shared caches to keep a response to somebody who is "
                 "signed in; its Cache-Control was replaced"
@@ -253,27 +270,36 @@ class _Site:
         self.callback = path.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
-def _has_context(result: AuthResult, environ: WSGIEnvironment) -> bool:
+def _has_context(
+    result: AuthResult, environ: WSGIEnvironment, cookie_name: str
+) -> bool:
     """Say whether a response depends on who asks, so that no cache may keep it."""
     return (
         bool(result.headers)
         or result.session.reason != "no_cookie"
         or "HTTP_AUTHORIZATION" in environ
+        # Also one that cannot be a session: a cache that does not know it must not
+        # learn from it what everybody gets.
+        or cookie_name in environ.get("HTTP_COOKIE", "")
     )
 
 
-def _site_problems(config: AuthKitConfig) -> list[str]:
-    if callback_path(config.redirect_uri) != "/":
+def _site_problems(config: AuthKitConfig, mount: str) -> list[str]:
+    path = callback_path(config.redirect_uri)
+    if path == "/":
+        taken = "has no path, so the home page would be the callback"
+    elif path in [f"{mount}{endpoint}" for endpoint in MOUNTED]:
+        taken = "has the path of one of the endpoints below mount"
+    else:
         return []
     return [
-        "redirect_uri (WORKOS_REDIRECT_URI) has no path, so the home page would be the "
-        "callback; give it one of its own, such as /callback, here and in the WorkOS "
-        "dashboard"
+        f"redirect_uri (WORKOS_REDIRECT_URI) {taken}; give it a path of its own, such "
+        "as /callback, here and in the WorkOS dashboard"
     ]
 
 
-def _checked(config: AuthKitConfig) -> AuthKitConfig:
-    problems = _site_problems(config)
+def _checked(config: AuthKitConfig, mount: str) -> AuthKitConfig:
+    problems = _site_problems(config, mount)
     if problems:
         raise ConfigurationError(problems)
     return config

@@ -6,8 +6,9 @@ them in one app.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -51,7 +52,7 @@ class SignInEvent:
 #: sign-in; a session that it returns, in any form that ``save_session`` takes, replaces
 #: the new one.
 OnSuccess: TypeAlias = (
-    "Callable[[SignInEvent], Session | Authentication | dict[str, Any] | None]"
+    "Callable[[SignInEvent], Session | Authentication | Mapping[str, Any] | None]"
 )
 #: Gets every error of sign-in, sign-up and callback; may return a WSGI app to answer.
 OnError: TypeAlias = "Callable[[AuthKitError, WSGIEnvironment], WSGIApplication | None]"
@@ -71,6 +72,7 @@ class Options:
     allowed_return_urls: tuple[str, ...] = ()
     on_success: OnSuccess | None = None
     on_error: OnError | None = None
+    refresh_buffer: float | None = None
     session_storage: str | Callable[..., object] = "cookie"
     debug: bool = False
 
@@ -97,6 +99,8 @@ class Options:
             _is_url(url) for url in self.allowed_return_urls
         ):
             yield "allowed_return_urls must be a list of absolute http or https URLs"
+        if self.refresh_buffer is not None and not _is_seconds(self.refresh_buffer):
+            yield "refresh_buffer must be seconds, 0 or more, or None"
         if self.session_storage != "cookie" and not callable(self.session_storage):
             yield 'session_storage must be "cookie" or a factory of a SessionStorage'
         for name in ("on_success", "on_error"):
@@ -119,6 +123,14 @@ def _is_url(value: object) -> bool:
 
 def _is_origin(value: str) -> bool:
     return _is_url(value) and url_origin(value) == value.lower()
+
+
+def _is_seconds(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value < math.inf
+    )
 
 
 def _is_return_to(value: str) -> bool:

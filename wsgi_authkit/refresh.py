@@ -92,6 +92,14 @@ class RefreshResult:
     retry_after: float = 1.0
     transient: bool = True
 
+    def leads_on(self, refresh_token: str) -> bool:
+        """Say whether there is a new session, with another token than this one.
+
+        WorkOS does not promise to rotate. A result that leads back to its own token
+        gives way to any later one.
+        """
+        return self.kind == "refreshed" and self.refresh_token != refresh_token
+
     def to_dict(self) -> dict[str, Any]:
         """Return what is written into the store."""
         return asdict(self)
@@ -156,19 +164,25 @@ class RefreshCoordinator:
         """Return the newest session there is, made by one call if need be."""
         token, organization_id = request.refresh_token, request.organization_id
         deadline = self._monotonic() + MAX_WAIT
+        called = False
         while True:
             newest, result = self._follow(token)
             if newest is not None:
                 token, organization_id = newest.refresh_token, newest.organization_id
-                if self._is_enough(newest, request):
+                if _is_enough(newest, request):
                     return newest
             wanted = request.wanted_organization_id or organization_id
-            if result is None or not self._applies(result, wanted):
-                result, own = self._settle(token, wanted, request, deadline)
-                if result.kind == "refreshed" and not own:
-                    # Somebody else's: follow it, and decide again.
-                    continue
-            return result
+            if result is not None and _applies(result, wanted):
+                return result
+            step = _Step(token, wanted, newest, deadline)
+            result, own = self._settle(step, request)
+            own = own and (called or _is_wanted(result, request))
+            if own or result.kind != "refreshed":
+                return result
+            # Somebody else's: follow it, and decide again. So is the answer for another
+            # organization, for WorkOS answers a token that is sent twice as at first;
+            # but once only, since claims can be overridden.
+            called = True
 
     def end(self, session_id: str) -> None:
         """Write down that a session is over, before its cookie is deleted."""
@@ -202,64 +216,61 @@ class RefreshCoordinator:
         value = self._ledger.get(_RESULT, token)
         return None if value is None else RefreshResult.from_dict(value)
 
-    @staticmethod
-    def _is_enough(result: RefreshResult, request: RefreshRequest) -> bool:
-        if request.explicit:
-            return False
-        wanted = request.wanted_organization_id
-        return wanted is None or wanted == result.organization_id
-
-    @staticmethod
-    def _applies(result: RefreshResult, wanted: str | None) -> bool:
-        return result.kind != "reauthorize" or result.organization_id == wanted
+    def _news(self, step: _Step) -> RefreshResult | None:
+        """Return a result that answers a step, if there is one by now."""
+        result = self._published(step.token)
+        if result is None or not _applies(result, step.organization_id):
+            return None
+        # Where tokens are not rotated, the result that led here is found again.
+        return None if result == step.newest else result
 
     def _settle(
-        self,
-        token: str,
-        wanted: str | None,
-        request: RefreshRequest,
-        deadline: float,
+        self, step: _Step, request: RefreshRequest
     ) -> tuple[RefreshResult, bool]:
         """Return what comes out of a token, and whether it was made here."""
-        with self._flight(token, request, deadline) as boarded:
+        with self._flight(step, request) as boarded:
             if not boarded:
                 return self._give_up(request), False
-            result = self._published(token)
-            if result is not None and self._applies(result, wanted):
+            result = self._news(step)
+            if result is not None:
                 return result, False
             owner = secrets.token_hex(16)
-            result = self._take_lease(token, owner, wanted, request, deadline)
+            result = self._take_lease(step, owner, request)
             if result is not None:
                 return result, False
             try:
-                result = self._published(token)
-                if result is not None and self._applies(result, wanted):
-                    return result, False
-                if self.has_ended(request.session_id):
-                    return RefreshResult(kind="ended"), False
-                made = self._call(token, wanted, request)
-                result = self._publish(token, made)
-                return result, result is made
+                return self._settle_alone(step, request)
             finally:
-                self._ledger.release(_LEASE, token, owner)
+                self._ledger.release(_LEASE, step.token, owner)
+
+    def _settle_alone(
+        self, step: _Step, request: RefreshRequest
+    ) -> tuple[RefreshResult, bool]:
+        result = self._news(step)
+        if result is not None:
+            return result, False
+        if self.has_ended(request.session_id):
+            return RefreshResult(kind="ended"), False
+        made = self._call(step, request)
+        if made.kind == "refreshed" and self.has_ended(request.session_id):
+            # The person signed out during the call. WorkOS ends what it brought when
+            # the browser arrives there.
+            return RefreshResult(kind="ended"), False
+        result = self._publish(step.token, made)
+        return result, result is made
 
     def _take_lease(
-        self,
-        token: str,
-        owner: str,
-        wanted: str | None,
-        request: RefreshRequest,
-        deadline: float,
+        self, step: _Step, owner: str, request: RefreshRequest
     ) -> RefreshResult | None:
         """Return ``None`` with the lease, a result without it."""
         for interval in _intervals():
-            if self._ledger.acquire(_LEASE, token, owner, LEASE):
+            if self._ledger.acquire(_LEASE, step.token, owner, LEASE):
                 return None
-            if request.usable or self._monotonic() + interval > deadline:
+            if request.usable or self._monotonic() + interval > step.deadline:
                 return self._give_up(request)
             self._sleep(interval)
-            result = self._published(token)
-            if result is not None and self._applies(result, wanted):
+            result = self._news(step)
+            if result is not None:
                 return result
         raise AssertionError  # the intervals do not end
 
@@ -267,19 +278,17 @@ class RefreshCoordinator:
     def _give_up(request: RefreshRequest) -> RefreshResult:
         return RefreshResult(kind="busy" if request.usable else "unavailable")
 
-    def _call(
-        self, token: str, wanted: str | None, request: RefreshRequest
-    ) -> RefreshResult:
+    def _call(self, step: _Step, request: RefreshRequest) -> RefreshResult:
         now = self._clock()
         try:
-            return request.call(token, wanted)
+            return request.call(step.token, step.organization_id)
         except RefreshRejected:
             return RefreshResult(kind="rejected", at=now)
         except RefreshNeedsAuthorization as error:
             return RefreshResult(
                 kind="reauthorize",
                 at=now,
-                organization_id=wanted,
+                organization_id=step.organization_id,
                 reason=error.reason,
                 connection_ids=error.connection_ids,
             )
@@ -300,23 +309,21 @@ class RefreshCoordinator:
         if self._ledger.add(_RESULT, token, value, lifetime):
             return result
         earlier = self._published(token)
-        if earlier is not None and earlier.kind == "refreshed":
+        if earlier is not None and earlier.leads_on(token):
             return earlier
-        if result.kind == "refreshed" or earlier is None:
+        if result.kind == "refreshed":
             self._ledger.set(_RESULT, token, value, lifetime)
-            return result
-        return earlier if earlier.kind == "rejected" else result
+        return result
 
     @contextmanager
-    def _flight(
-        self, token: str, request: RefreshRequest, deadline: float
-    ) -> Iterator[bool]:
+    def _flight(self, step: _Step, request: RefreshRequest) -> Iterator[bool]:
         """Let one thread at a time work for a token; say whether it is this one."""
         with self._lock:
-            flight = self._flights.setdefault(token, _Flight())
+            flight = self._flights.setdefault(step.token, _Flight())
             flight.passengers += 1
         try:
-            wait = 0.0 if request.usable else max(0.0, deadline - self._monotonic())
+            left = max(0.0, step.deadline - self._monotonic())
+            wait = 0.0 if request.usable else left
             boarded = (
                 flight.turn.acquire(timeout=wait)
                 if wait
@@ -331,7 +338,20 @@ class RefreshCoordinator:
             with self._lock:
                 flight.passengers -= 1
                 if not flight.passengers:
-                    del self._flights[token]
+                    del self._flights[step.token]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A refresh token on the way to what is wanted."""
+
+    token: str = field(repr=False)
+    #: The organization to ask for.
+    organization_id: str | None
+    #: The result that led to this token, ``None`` for the request's own.
+    newest: RefreshResult | None
+    #: When waiting ends, on the monotonic clock.
+    deadline: float
 
 
 class _Flight:
@@ -344,11 +364,24 @@ class _Flight:
         self.turn = threading.Lock()
 
 
+def _is_wanted(result: RefreshResult, request: RefreshRequest) -> bool:
+    return request.wanted_organization_id in (None, result.organization_id)
+
+
+def _is_enough(result: RefreshResult, request: RefreshRequest) -> bool:
+    if request.wanted_organization_id is None:
+        return not request.explicit
+    return _is_wanted(result, request)
+
+
+def _applies(result: RefreshResult, wanted: str | None) -> bool:
+    return result.kind != "reauthorize" or result.organization_id == wanted
+
+
 def _lifetime(token: str, result: RefreshResult) -> float:
     if result.kind == "refreshed":
-        # WorkOS does not promise to rotate. A token that stays the same is its own
-        # result, and must not hold up the next refresh.
-        return RESULT_LIFETIME if result.refresh_token != token else RECENT
+        # A token that stays the same must not hold up the next refresh.
+        return RESULT_LIFETIME if result.leads_on(token) else RECENT
     if result.kind == "rejected":
         return RESULT_LIFETIME
     return min(max(result.retry_after, 1.0), FAILURE_LIFETIME)

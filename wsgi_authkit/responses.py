@@ -124,6 +124,33 @@ def page(
     if retry_after is not None:
         extra.append(("Retry-After", str(retry_after)))
         refresh = f'<meta http-equiv="refresh" content="{retry_after}">\n'
+    return _page(title, paragraphs, refresh, actions, status, extra)
+
+
+def onward_page(location: str, headers: Iterable[Header]) -> Response:
+    """Return a page that leads on at once, where a redirect would lose cookies.
+
+    A browser sends no ``SameSite=Strict`` cookie to where another site's redirects
+    lead; what this page leads to starts on this site.
+    """
+    return _page(
+        "You are signed in",
+        ["One moment, please."],
+        f'<meta http-equiv="refresh" content="0;url={escape(location)}">\n',
+        link("Continue", location),
+        HTTPStatus.OK,
+        headers,
+    )
+
+
+def _page(
+    title: str,
+    paragraphs: Iterable[str],
+    refresh: str,
+    actions: str,
+    status: HTTPStatus,
+    headers: Iterable[Header],
+) -> Response:
     text = "\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
     body = _PAGE.format(
         title=escape(title), refresh=refresh, style=_STYLE, text=text, actions=actions
@@ -134,7 +161,7 @@ def page(
             ("Content-Type", "text/html; charset=utf-8"),
             ("Content-Security-Policy", _POLICY),
             ("X-Frame-Options", "DENY"),
-            *extra,
+            *headers,
         ],
         body.encode(),
     )
@@ -171,6 +198,7 @@ main { width: 100%; max-width: 28rem; padding: 2rem; background: var(--card);
   border: 1px solid var(--line); border-radius: .75rem }
 h1 { margin: 0 0 .75rem; font-size: 1.375rem; line-height: 1.3 }
 p { margin: 0 0 .75rem; color: var(--muted) }
+main > :last-child { margin-bottom: 0 }
 .action { display: inline-block; margin-top: .5rem; padding: .625rem 1.125rem;
   border: 0; border-radius: .5rem; background: var(--accent); color: var(--on-accent);
   font: inherit; font-weight: 600; text-decoration: none; cursor: pointer }

@@ -94,6 +94,7 @@ class _State:
             encryption,
             self.verifier,
             self.coordinator.has_ended,
+            cookie_name=config.cookie_name,
             clock=clock,
         )
         self.refresher = SessionRefresher(
@@ -272,10 +273,13 @@ class AuthKitService:
         *,
         cookies: Cookies = None,
         client: ClientInfo | None = None,
+        navigation: bool = False,
     ) -> RefreshOutcome:
         """Refresh a session now, and switch it to an organization if one is named.
 
         Expected answers of WorkOS are outcomes, never exceptions.
+
+        :param navigation: As for :meth:`with_auth`.
         """
         wanted = organization_id or None
         found = SealedSession(
@@ -288,7 +292,7 @@ class AuthKitService:
         result = self._state.refresher.refresh(
             found, client, explicit=True, wanted=wanted
         )
-        return self._outcome(result, session, wanted, cookies)
+        return self._outcome(result, session, wanted, cookies, navigation=navigation)
 
     def switch_organization(
         self,
@@ -297,10 +301,15 @@ class AuthKitService:
         *,
         cookies: Cookies = None,
         client: ClientInfo | None = None,
+        navigation: bool = False,
     ) -> RefreshOutcome:
         """Switch a session to another organization, see :meth:`refresh_session`."""
         return self.refresh_session(
-            session, organization_id, cookies=cookies, client=client
+            session,
+            organization_id,
+            cookies=cookies,
+            client=client,
+            navigation=navigation,
         )
 
     def create_sign_in(self, **options: Any) -> AuthorizationResult:
@@ -469,12 +478,13 @@ class AuthKitService:
         session: Session,
         wanted: str | None,
         cookies: Cookies,
+        *,
+        navigation: bool,
     ) -> RefreshOutcome:
         if result.kind in ("rejected", "ended"):
             reason = "revoked" if result.kind == "ended" else "refresh_rejected"
-            return RefreshOutcome(
-                kind="denied", reason=reason, headers=self._clear(cookies)
-            )
+            headers = self._clear(cookies) if navigation else []
+            return RefreshOutcome(kind="denied", reason=reason, headers=headers)
         if result.kind == "reauthorize":
             start = self.create_authorization(
                 cookies=cookies,

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, Protocol
 
-from wsgi_authkit.errors import BadSeal, InvalidClaim
+from wsgi_authkit.errors import BadSeal, InvalidClaim, InvalidToken
 
 log = logging.getLogger(__name__)
 
@@ -45,22 +45,25 @@ _LAST_INSTANT: Final = 253402300799.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """The signed-in person, as WorkOS has it. A frozen value."""
+    """The signed-in person, as WorkOS has it. A frozen value.
+
+    The ``repr`` names nobody: it ends up in logs.
+    """
 
     #: WorkOS's identifier, ``user_…``. The key to use in an app's own tables.
     id: str
-    email: str = ""
+    email: str = field(default="", repr=False)
     email_verified: bool = False
-    first_name: str | None = None
-    last_name: str | None = None
+    first_name: str | None = field(default=None, repr=False)
+    last_name: str | None = field(default=None, repr=False)
     #: The full name, where WorkOS has one.
-    name: str | None = None
-    profile_picture_url: str | None = None
+    name: str | None = field(default=None, repr=False)
+    profile_picture_url: str | None = field(default=None, repr=False)
     #: The app's own identifier for this user, where it was given to WorkOS.
     external_id: str | None = None
     locale: str | None = None
     #: Free key-value pairs. Over 1 KB of JSON they are not kept in the session.
-    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     #: ISO 8601, as WorkOS sends it; the same for the two below.
     last_sign_in_at: str | None = None
     created_at: str | None = None
@@ -90,8 +93,8 @@ class User:
 class Impersonator:
     """The member of the team who is signed in as somebody else."""
 
-    email: str
-    reason: str | None = None
+    email: str = field(repr=False)
+    reason: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +180,8 @@ def dump_payload(payload: SessionPayload) -> dict[str, Any]:
 
 
 def _sealed_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    size = len(json.dumps(metadata, separators=(",", ":")))
+    text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode("utf-8", "backslashreplace"))
     if size <= MAX_SEALED_METADATA:
         return metadata
     log.warning(
@@ -260,7 +264,7 @@ class Session(_Grants):
 
     user: User = field(repr=False)
     #: The verified claims of the access token, read-only.
-    claims: Mapping[str, Any] = field(repr=False)
+    claims: Mapping[str, Any] = field(repr=False, hash=False)
     #: The RS256 JWT, to call other services with. A secret.
     access_token: str = field(repr=False)
     #: Claim ``sid``.
@@ -287,7 +291,7 @@ class Session(_Grants):
     status: ClassVar[Literal["active"]] = "active"
     reason: ClassVar[None] = None
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[True]:
         return True
 
     def is_expiring(self, buffer: float = 60) -> bool:
@@ -343,7 +347,7 @@ class AnonymousSession(_Grants):
     authenticated_at: ClassVar[None] = None
     is_authenticated: ClassVar[bool] = False
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
     @property
@@ -370,6 +374,7 @@ def make_session(
 
     :raises InvalidClaim: The sealed user is not the token's subject. Whoever can seal
         could otherwise combine their own token with somebody else's user.
+    :raises InvalidToken: The claims are nested too deeply.
     """
     if payload.user.id != claims["sub"]:
         raise InvalidClaim(
@@ -378,7 +383,7 @@ def make_session(
     auth_time = claims.get("auth_time")
     return Session(
         user=payload.user,
-        claims=MappingProxyType(dict(claims)),
+        claims=_frozen_claims(claims),
         access_token=payload.access_token,
         session_id=claims["sid"],
         organization_id=claims.get("org_id"),
@@ -394,6 +399,23 @@ def make_session(
         _payload=payload,
         _clock=clock,
     )
+
+
+def _frozen_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        frozen: Mapping[str, Any] = _frozen(claims)
+    except RecursionError:
+        raise InvalidToken("the access token's claims are nested too deeply") from None
+    return frozen
+
+
+def _frozen(value: Any) -> Any:
+    """Return JSON that nobody can change: a session is shared between requests."""
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: _frozen(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    return value
 
 
 def _actor(claims: Mapping[str, Any]) -> Impersonator | None:

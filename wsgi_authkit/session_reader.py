@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wsgi_authkit.errors import (
     BadSeal,
+    InvalidClaim,
     InvalidToken,
     KeySetUnavailable,
     TokenExpired,
@@ -39,10 +40,10 @@ log = logging.getLogger(__name__)
 class SealedSession:
     """A session that came out of a cookie or a result."""
 
-    sealed: str
-    payload: SessionPayload
+    sealed: str = field(repr=False)
+    payload: SessionPayload = field(repr=False)
     #: Verified, or, where ``session`` is ``None``, only vouched for by the seal.
-    claims: Mapping[str, Any]
+    claims: Mapping[str, Any] = field(repr=False)
     #: ``None`` where the token's key is withdrawn and its time is over.
     session: Session | None
     expired: bool
@@ -51,6 +52,7 @@ class SealedSession:
 class SessionReader:
     """Reads sessions. Never raises for what a cookie holds.
 
+    :param cookie_name: The name of the session cookie.
     :param has_ended: Says whether the session of this id was signed out.
     """
 
@@ -61,29 +63,35 @@ class SessionReader:
         verifier: TokenVerifier,
         has_ended: Callable[[str], bool],
         *,
+        cookie_name: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._storage = storage
         self._encryption = encryption
         self._verifier = verifier
         self._has_ended = has_ended
+        self._cookie_names = (cookie_name, f"{cookie_name}.0")
         self._clock = clock
 
     def find(self, cookies: Cookies) -> SealedSession | AnonymousSession:
         """Return the one session of the cookies, or why there is none."""
         candidates = self._storage.load_session(cookies)
         if not candidates:
-            return AnonymousSession("no_cookie")
-        reason: Reason = "invalid_cookie"
+            # A response to a cookie of ours is private, whatever the cookie holds.
+            present = self._has_cookie(cookies)
+            return AnonymousSession("invalid_cookie" if present else "no_cookie")
+        reasons: list[Reason] = []
         found = []
         for sealed in candidates:
             opened = self.open(sealed)
-            if isinstance(opened, SealedSession):
+            if not isinstance(opened, SealedSession):
+                reasons.append(opened)
+            elif self._has_ended(str(opened.claims.get("sid"))):
+                reasons.append("revoked")
+            else:
                 found.append(opened)
-            elif reason == "invalid_cookie":
-                reason = opened
         if not found:
-            return AnonymousSession(reason)
+            return AnonymousSession(_strongest(reasons))
         chosen = _newest_of_one_user(found)
         if chosen is None:
             log.warning(
@@ -92,9 +100,10 @@ class SessionReader:
                 "begins with __Host-, or no cookie_domain, prevents it"
             )
             return AnonymousSession("invalid_cookie")
-        if self._has_ended(str(chosen.claims.get("sid"))):
-            return AnonymousSession("revoked")
         return chosen
+
+    def _has_cookie(self, cookies: Cookies) -> bool:
+        return any(any(self._storage.load(cookies, one)) for one in self._cookie_names)
 
     def open(self, sealed: str) -> SealedSession | Reason:
         """Return the session of a sealed text, or why there is none."""
@@ -122,11 +131,10 @@ class SessionReader:
                 raise
             # The person was away for longer than WorkOS keeps its keys. What counts
             # is the new token, which is verified.
-            claims = read_unverified_claims(payload.access_token)
             return SealedSession(
                 sealed=sealed,
                 payload=payload,
-                claims=claims,
+                claims=_vouched_claims(payload),
                 session=None,
                 expired=True,
             )
@@ -156,7 +164,31 @@ class SessionReader:
         return list(ids)
 
 
+def _vouched_claims(payload: SessionPayload) -> Mapping[str, Any]:
+    claims = read_unverified_claims(payload.access_token)
+    if claims.get("sub") != payload.user.id:
+        raise InvalidClaim(
+            "the sealed user is not the subject (sub) of the access token", claim="sub"
+        )
+    return claims
+
+
 def _newest_of_one_user(found: list[SealedSession]) -> SealedSession | None:
     if len({one.payload.user.id for one in found}) > 1:
         return None
-    return max(found, key=lambda one: float(one.claims.get("iat") or 0))
+    return max(found, key=_issued_at)
+
+
+def _issued_at(found: SealedSession) -> float:
+    issued_at = found.claims.get("iat")
+    # Claims that were not verified can be of any type.
+    return issued_at if isinstance(issued_at, int | float) else 0
+
+
+def _strongest(reasons: list[Reason]) -> Reason:
+    """Return what is said where every cookie has a reason of its own.
+
+    One that cannot be judged at present may be the good one.
+    """
+    order: tuple[Reason, ...] = ("unavailable", "revoked", "invalid_token")
+    return next((one for one in order if one in reasons), "invalid_cookie")

@@ -15,6 +15,7 @@ from wsgi_authkit.errors import (
     APIError,
     APIUnavailable,
     AuthorizationRequired,
+    CookieTooLarge,
     InvalidGrant,
     InvalidToken,
     KeySetUnavailable,
@@ -22,6 +23,7 @@ from wsgi_authkit.errors import (
     RefreshRejected,
     RefreshUnavailable,
     TokenExpired,
+    UnknownKey,
 )
 from wsgi_authkit.refresh import RefreshCoordinator, RefreshRequest, RefreshResult
 from wsgi_authkit.seal import Encryption
@@ -114,10 +116,14 @@ class SessionRefresher:
         except APIError as error:
             raise self._operator_error(error) from error
         payload = _carry_over(answer.to_payload(), found.payload)
-        claims = self._refreshed_claims(payload, found.claims)
+        try:
+            claims = self._refreshed_claims(payload, found.claims)
+            sealed = self._encryption.seal(dump_payload(payload))
+        except (InvalidToken, CookieTooLarge) as error:
+            raise self._operator_error(error) from error
         return RefreshResult(
             kind="refreshed",
-            sealed=self._encryption.seal(dump_payload(payload)),
+            sealed=sealed,
             refresh_token=payload.refresh_token,
             organization_id=_organization(claims),
             at=self._clock(),
@@ -129,19 +135,9 @@ class SessionRefresher:
         """Return the claims of a new token, which must be the same person's.
 
         :raises RefreshRejected: It is somebody else's.
-        :raises RefreshUnavailable: It does not verify, whatever its age.
+        :raises InvalidToken: It does not verify, whatever its age.
         """
-        claims: Mapping[str, Any]
-        try:
-            claims = self._verifier.verify(payload.access_token)
-        except TokenExpired as error:
-            claims = error.claims
-        except KeySetUnavailable:
-            # It came from WorkOS over TLS and is verified before it is served; the
-            # pair must not be lost for the keys.
-            claims = read_unverified_claims(payload.access_token)
-        except InvalidToken as error:
-            raise self._operator_error(error) from error
+        claims = self._new_claims(payload.access_token)
         if not (claims.get("sub") == old.get("sub") == payload.user.id):
             log.error("a refresh brought another user's session, it is ended")
             raise RefreshRejected("the refreshed session is another user's")
@@ -153,6 +149,17 @@ class SessionRefresher:
             )
         return claims
 
+    def _new_claims(self, token: str) -> Mapping[str, Any]:
+        try:
+            return self._verifier.verify(token)
+        except TokenExpired as error:
+            self.log_clock(error.claims)
+            return error.claims
+        except (KeySetUnavailable, UnknownKey):
+            # It came from WorkOS over TLS and is verified before it is served. The
+            # pair must not be lost because the keys are late.
+            return read_unverified_claims(token)
+
     def _operator_error(self, error: Exception) -> RefreshUnavailable:
         if self._time_to_log_operator_error:
             log.error("sessions cannot be refreshed, the operator must act: %s", error)
@@ -160,13 +167,9 @@ class SessionRefresher:
 
     def refreshed_recently(self, found: SealedSession) -> bool:
         """Say whether a session is so new that it is served whatever the clock says."""
-        if found.session is None or not self._coordinator.refreshed_recently(
+        return found.session is not None and self._coordinator.refreshed_recently(
             found.payload.refresh_token
-        ):
-            return False
-        if found.expired:
-            self.log_clock(found.claims)
-        return True
+        )
 
     def log_clock(self, claims: Mapping[str, Any]) -> None:
         """Warn that a token of WorkOS looked expired when it arrived."""

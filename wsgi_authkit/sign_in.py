@@ -175,8 +175,9 @@ class SignIn:
         """Return the headers that delete the verifier cookie of a flow.
 
         :param state: The flow's state; without it all flows of ``cookies`` are ended.
+        :param redirect_uri: The flow's redirect URI, where the state does not tell.
         """
-        uri = redirect_uri or self._config.redirect_uri
+        uri = redirect_uri or self._redirect_uri(state)
         pending = {name for name, _ in self._storage.pending_flows(cookies)}
         if state is None:
             names = pending or {VERIFIER_COOKIE}
@@ -192,6 +193,10 @@ class SignIn:
                 )
             )
         )
+
+    def _redirect_uri(self, state: str | None) -> str:
+        flow = self.peek(state)
+        return (flow.redirect_uri if flow else None) or self._config.redirect_uri
 
     def finish(
         self,
@@ -213,23 +218,20 @@ class SignIn:
             ``headers`` to send. While WorkOS cannot be reached they keep the verifier,
             so that reloading the page works.
         """
-        if not code or not state:
-            missing = "code" if not code else "state"
+        if not state:
+            missing = "state" if code else "code"
             raise AuthorizationError(
                 f"the callback has no {missing} parameter", code=f"{missing}_missing"
             )
-        if len(code) > MAX_CODE or len(state) > MAX_STATE:
-            raise AuthorizationError("the code or state parameter is too long")
-        uri: str | None = None
         try:
+            code = _checked_code(code, state)
             flow = self._verified_flow(cookies, state)
-            uri = flow.redirect_uri
             self._use_once(state)
             return self._finish(flow, state, code, cookies, client, sign_in_path)
         except AuthorizationError as error:
-            if error.code != "exchange_unavailable" or not error.retryable:
+            if not error.retryable:
                 error.headers += self.clear(
-                    state, uri, cookies=cookies, sign_in_path=sign_in_path
+                    state, cookies=cookies, sign_in_path=sign_in_path
                 ).headers
             raise
 
@@ -270,9 +272,7 @@ class SignIn:
                 "the session does not fit into the browser's cookies",
                 code="session_too_large",
             ) from error
-        cleared = self.clear(
-            state, flow.redirect_uri, cookies=cookies, sign_in_path=sign_in_path
-        )
+        cleared = self.clear(state, cookies=cookies, sign_in_path=sign_in_path)
         return CallbackResult(
             session=session,
             return_to=safe_return_path(flow.return_path, default="") or None,
@@ -341,6 +341,16 @@ class SignIn:
             raise AuthorizationError(
                 "the access token of the sign-in does not verify", code="token_invalid"
             ) from error
+
+
+def _checked_code(code: str | None, state: str) -> str:
+    if not code:
+        raise AuthorizationError(
+            "the callback has no code parameter", code="code_missing"
+        )
+    if len(code) > MAX_CODE or len(state) > MAX_STATE:
+        raise AuthorizationError("the code or state parameter is too long")
+    return code
 
 
 def _flow_path(sign_in_path: str | None, redirect_uri: str) -> str:

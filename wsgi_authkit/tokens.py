@@ -19,9 +19,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -134,6 +134,16 @@ def _passed(seconds: float, since: float, now: float) -> bool:
     return not 0 <= now - since < seconds
 
 
+class KeyArchive(Protocol):
+    """Where key sets outlive the process that fetched them."""
+
+    def save(self, document: bytes, fetched_at: float) -> None:
+        """Keep a document that was fetched at this time, in Unix seconds."""
+
+    def load(self) -> tuple[bytes, float] | None:
+        """Return the document kept last, and when it was fetched."""
+
+
 class KeySet:
     """The keys of one WorkOS client, fetched when they are needed.
 
@@ -148,7 +158,10 @@ class KeySet:
 
     :param fetch: Returns the body of the JWK Set document. It may raise any
         :exc:`APIError`, has to end in bounded time and has to bound the body's
-        size. It may call :meth:`load` with a stored document before it raises.
+        size.
+    :param archive: Gets every good document, and is asked for one when fetching
+        fails: a worker that starts during an outage verifies with the keys of the
+        others.
     :param clock: Returns the time in Unix seconds.
     :param ttl: Seconds after which the keys are fetched anew.
     :param max_age: Seconds for which keys are used while fetching fails.
@@ -162,6 +175,7 @@ class KeySet:
         self,
         fetch: Callable[[], bytes],
         *,
+        archive: KeyArchive | None = None,
         clock: Callable[[], float] = time.time,
         ttl: float = 3600,
         max_age: float = 7 * 86400,
@@ -172,12 +186,13 @@ class KeySet:
         #: it before it verifies, and drops what it tagged with a smaller number.
         self.generation = 0
         self._fetch_document = fetch
+        self._archive = archive
         self._clock = clock
         self._ttl = ttl
         self._max_age = max_age
         self._cooldown = cooldown
         self._wait = wait
-        # Held while fetching. Reentrant, for `fetch` may call `load`.
+        # Held while fetching. Reentrant, for `load` takes it too.
         self._flight = threading.RLock()
         self._jwk_set: _JWKSet | None = None
         self._fetches = 0
@@ -295,12 +310,23 @@ class KeySet:
         """Fetch the set; return whether that succeeded."""
         now = self._clock()
         try:
-            self._install(_parse_document(self._fetch_document(), now))
+            document = self._fetch_document()
+            self._install(_parse_document(document, now))
         except (APIError, KeySetUnavailable) as error:
             self._note_failure(error, now)
+            self._restore()
             return False
         self._fetches += 1
+        if self._archive is not None:
+            self._archive.save(document, now)
         return True
+
+    def _restore(self) -> None:
+        """Take over the archived document if it is newer than the one in use."""
+        kept = None if self._archive is None else self._archive.load()
+        if kept is not None:
+            with suppress(KeySetUnavailable):
+                self.load(*kept)
 
     def _install(self, new: _JWKSet) -> None:
         old, self._jwk_set = self._jwk_set, new

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
+from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit.errors import APIUnavailable
@@ -67,13 +68,14 @@ class Answer:
         """
         try:
             return json.loads(self.body)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError):
+            # The parser's error would carry the whole body, tokens included.
             raise APIUnavailable(
                 f"WorkOS answered {self.status_code} with a body that is not JSON",
                 request_sent=True,
                 status_code=self.status_code,
                 request_id=self.request_id,
-            ) from error
+            ) from None
 
 
 class Transport:
@@ -134,7 +136,7 @@ class Transport:
             url,
             headers=dict(headers),
             data=data,
-            auth=_no_auth,
+            auth=_as_it_is,
             allow_redirects=False,
             stream=True,
             timeout=Timeout(connect=min(CONNECT_TIMEOUT, left), total=left),  # type: ignore[arg-type]
@@ -152,10 +154,17 @@ class Transport:
         return self._http
 
 
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     # Without an `auth` of its own a request takes one from `.netrc`, which replaces
     # the Authorization header (CVE-2024-47081).
+    request.register_hook("response", _drop_location)  # type: ignore[no-untyped-call]
     return request
+
+
+def _drop_location(response: requests.Response, **_: Any) -> None:
+    # Although it follows no redirect, requests prepares the next request, and reads
+    # the whole body for it: without a deadline and without a limit.
+    response.headers.pop("Location", None)
 
 
 def _new_session() -> requests.Session:
@@ -172,9 +181,11 @@ def _read(
 ) -> Iterator[bytes]:
     """Yield the body, block by block, as far as time and size allow."""
     raw, size = response.raw, 0
+    # Of urllib3 before 2.2, which requests still allows, a block is a whole body.
+    read = raw.read1 if hasattr(raw, "read1") else raw.read
     while True:
         _limit_next_read(raw, deadline.left())
-        block = raw.read1(65536)
+        block = read(65536)
         if not block:
             return
         size += len(block)
@@ -189,7 +200,9 @@ def _limit_next_read(raw: Any, seconds: float) -> None:
     The time-out of requests starts again with every block, so that a server that
     sends a byte every second would hold a worker for ever.
     """
-    sock = getattr(getattr(raw, "connection", None), "sock", None)
+    # The connection has no socket any more where the answer says `Connection: close`.
+    reader = getattr(getattr(raw, "_fp", None), "fp", None)
+    sock = getattr(getattr(reader, "raw", None), "_sock", None)
     if sock is not None:
         sock.settimeout(seconds)
 
@@ -198,38 +211,48 @@ def _limit_next_read(raw: Any, seconds: float) -> None:
 def _translated() -> Iterator[None]:
     """Raise every failure on the way as :class:`APIUnavailable`."""
     import requests
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, ProxySchemeUnsupported
 
     try:
         yield
     except requests.RequestException as error:
-        sent = not _never_sent(error)
+        reason = _reason(error)
+        sent = not _never_sent(error, reason)
         what = "did not answer" if sent else "could not be reached"
         raise APIUnavailable(
             f"WorkOS {what}: {type(error).__name__}", request_sent=sent
-        ) from error
+        ) from reason
     except OverflowError as error:
         raise APIUnavailable(
             "WorkOS's answer is larger than any it gives", request_sent=True
         ) from error
-    except (HTTPError, OSError) as error:
+    except (HTTPError, ProxySchemeUnsupported, OSError) as error:
         raise APIUnavailable(
             f"WorkOS's answer broke off: {type(error).__name__}", request_sent=True
         ) from error
 
 
-def _never_sent(error: requests.RequestException) -> bool:
+def _reason(error: requests.RequestException) -> BaseException | None:
+    """Return what urllib3 says of a failure.
+
+    Requests tells the URL with it, which can hold an e-mail address.
+    """
+    from urllib3.exceptions import MaxRetryError
+
+    reason = error.args[0] if error.args else None
+    if isinstance(reason, MaxRetryError):
+        reason = reason.reason
+    return reason if isinstance(reason, BaseException) else None
+
+
+def _never_sent(error: requests.RequestException, reason: BaseException | None) -> bool:
     """Say whether the connection was never made, so that repeating is safe."""
     import requests
-    from urllib3.exceptions import (
-        ConnectTimeoutError,
-        MaxRetryError,
-        NewConnectionError,
-    )
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, SSLError
 
-    if isinstance(error, requests.ConnectTimeout):
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError):
         return True
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    return isinstance(cause, NewConnectionError | ConnectTimeoutError)
+    if isinstance(reason, SSLError):
+        # Other errors of TLS can come after the request, too.
+        return any(isinstance(arg, SSLCertVerificationError) for arg in reason.args)
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)

@@ -10,7 +10,7 @@ from wsgi_authkit._wsgi import Header, add_headers
 from wsgi_authkit.access import prefers_json
 from wsgi_authkit.auth import RETRY_AFTER, Auth
 from wsgi_authkit.errors import AuthorizationError
-from wsgi_authkit.responses import json_error, link, page
+from wsgi_authkit.responses import json_error, link, page, private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,7 +122,7 @@ def ask_app(auth: Auth, error: AuthorizationError) -> WSGIApplication | None:
     log.info("a sign-in failed (%s): %s", error.code, error)
     hook = auth.options.on_error
     answer = None if hook is None else hook(error, auth.environ)
-    return None if answer is None else _with_headers(answer, error.headers)
+    return None if answer is None else with_headers(answer, error.headers)
 
 
 def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
@@ -149,11 +149,15 @@ def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
     )
 
 
-def _with_headers(app: WSGIApplication, extra: list[Header]) -> WSGIApplication:
+def with_headers(app: WSGIApplication, extra: list[Header]) -> WSGIApplication:
+    """Return the app with further headers on its response, which no cache may keep."""
+
     def answer(
         environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        merged = add_headers(start_response, lambda headers: [*headers, *extra])
+        merged = add_headers(
+            start_response, lambda headers: private([*headers, *extra])
+        )
         return app(environ, merged)
 
     return answer

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
+from wsgi_authkit._wsgi import decode
 from wsgi_authkit.errors import AuthorizationError
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ def parse_query(environ: WSGIEnvironment, single: Iterable[str]) -> dict[str, st
     query = environ.get("QUERY_STRING", "")
     if len(query) > MAX_QUERY:
         raise AuthorizationError("the query string is too long")
-    return parse_fields(query, single)
+    try:
+        text = decode(query)
+    except UnicodeDecodeError as error:
+        raise AuthorizationError("the query string is not UTF-8") from error
+    return parse_fields(text, single)
 
 
 def parse_fields(text: str, single: Iterable[str] = ()) -> dict[str, str]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from wsgi_authkit._wsgi import Header
-from wsgi_authkit.access import is_prefetch
+from wsgi_authkit.access import is_navigation, is_person, is_prefetch
 from wsgi_authkit.auth import Auth
-from wsgi_authkit.endpoints._failure import ask_app, explain, fail
+from wsgi_authkit.authorization import Flow
+from wsgi_authkit.endpoints._failure import ask_app, explain, fail, with_headers
 from wsgi_authkit.endpoints._marker import find_marker, marker_headers
 from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import (
     AuthorizationDenied,
     AuthorizationError,
+    CookieTooLarge,
     VerifierMissing,
 )
 from wsgi_authkit.loop import Marker
 from wsgi_authkit.options import SignInEvent
-from wsgi_authkit.responses import Response, redirect
+from wsgi_authkit.responses import Response, onward_page, redirect
 from wsgi_authkit.results import CallbackResult
 
 if TYPE_CHECKING:
@@ -69,11 +72,12 @@ def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
         result.session.session_id,
     )
     marker = find_marker(auth) or Marker(at=0)
-    return redirect(
-        auth.site_url(auth.return_path(result.return_to)),
-        [*headers, *marker_headers(auth, marker)],
-        see_other=True,
-    )
+    finished = replace(marker, finished=True, stateless=False)
+    headers = [*headers, *marker_headers(auth, finished)]
+    location = auth.site_url(auth.return_path(result.return_to))
+    if auth.service.config.cookie_same_site == "strict":
+        return onward_page(location, headers)
+    return redirect(location, headers, see_other=True)
 
 
 def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Header]:
@@ -96,6 +100,7 @@ def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Hea
         state=result.state,
         environ=auth.environ,
     )
+    flow = auth.service.peek_flow(state)
     cleared = auth.service.clear_pending_verifier(
         state, cookies=auth.cookies, sign_in_path=auth.sign_in_path
     ).headers
@@ -103,7 +108,11 @@ def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Hea
         replacement = hook(event)
         if replacement is None:
             return result.headers
-        saved = auth.service.save_session(replacement, cookies=auth.cookies)
+        saved = auth.service.save_session(
+            replacement,
+            cookies=auth.cookies,
+            redirect_uri=flow.redirect_uri if flow else None,
+        )
     except Exception as error:
         # Whatever the app raises means that this person is not to be signed in.
         log.exception("on_success stopped a sign-in")
@@ -144,8 +153,9 @@ def _without_state(auth: Auth) -> WSGIApplication:
     if marker.stateless:
         return explain(auth, error)
     log.warning("%s", error)
-    stateless = Marker(at=0, starts=marker.starts, stateless=True)
-    return redirect(auth.sign_in_path, marker_headers(auth, stateless))
+    stateless = replace(marker, stateless=True)
+    location = auth.site_url(auth.sign_in_path)
+    return redirect(location, marker_headers(auth, stateless))
 
 
 def _without_verifier(
@@ -157,24 +167,37 @@ def _without_verifier(
     once.
     """
     flow = auth.service.peek_flow(state)
-    session = auth.service.with_auth(auth.cookies, client=auth.client, navigation=True)
+    found = auth.service.with_auth(
+        auth.cookies, client=auth.client, navigation=is_navigation(auth.environ)
+    )
+    error.headers += found.headers
     return_to = auth.return_path(flow.return_path if flow else None)
-    if session.session:
-        headers = [*session.headers, *error.headers]
-        return redirect(auth.site_url(return_to), headers, see_other=True)
-    if session.session.status == "unavailable":
-        return auth.challenge()
+    if found.session:
+        return redirect(auth.site_url(return_to), error.headers, see_other=True)
+    if found.session.status == "unavailable":
+        unavailable = Auth(auth.service, auth.options, auth.environ, found)
+        return with_headers(unavailable.challenge(), error.headers)
     answer = ask_app(auth, error)
     if answer is not None:
         return answer
-    if flow is not None and flow.restarted:
+    if not is_person(auth.environ) or (flow is not None and flow.restarted):
         return explain(auth, error)
-    start = auth.service.create_authorization(
-        return_to=return_to,
-        cookies=auth.cookies,
-        sign_in_path=auth.sign_in_path,
-        restarted=True,
-        state=flow.custom_state if flow else None,
-        redirect_uri=flow.redirect_uri if flow else None,
-    )
+    return _restart(auth, flow, return_to, error)
+
+
+def _restart(
+    auth: Auth, flow: Flow | None, return_to: str, error: VerifierMissing
+) -> WSGIApplication:
+    try:
+        start = auth.service.create_authorization(
+            return_to=return_to,
+            cookies=auth.cookies,
+            sign_in_path=auth.sign_in_path,
+            restarted=True,
+            state=flow.custom_state if flow else None,
+            redirect_uri=flow.redirect_uri if flow else None,
+        )
+    except CookieTooLarge:
+        # The flow filled its cookie, and this one says in addition that it is the last.
+        return explain(auth, error)
     return redirect(start.url, [*error.headers, *start.headers])

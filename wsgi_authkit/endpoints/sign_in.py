@@ -92,7 +92,9 @@ def _read(auth: Auth) -> tuple[str | None, dict[str, Any]]:
 def _count(auth: Auth) -> Marker | None:
     """Return the marker with this start counted, ``None`` if it does not count."""
     marker = find_marker(auth)
-    if marker is None or auth.service.storage.load_session(auth.cookies):
+    if marker is None or not marker.finished:
+        return None
+    if auth.service.storage.load_session(auth.cookies):
         return None
     return replace(marker, starts=marker.starts + 1)
 

@@ -51,7 +51,9 @@ def sign_out(auth: Auth) -> WSGIApplication:
 
 def _confirm(auth: Auth) -> WSGIApplication:
     return_to = _query_return_to(auth)
-    fields = {} if return_to is None else {"return_to": return_to}
+    fields = {}
+    if return_to is not None and auth.absolute_return_url(return_to) is not None:
+        fields["return_to"] = return_to
     return page(
         "Sign out?",
         ["You will be signed out of this site."],

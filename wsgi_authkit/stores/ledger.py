@@ -5,7 +5,8 @@ Keys are hashes and values are encrypted and bound to their key, so who reads a 
 has no session, and who writes one can plant neither a session nor a verification key.
 
 A store that fails costs coordination and nothing else: for a pause the ledger keeps to
-the memory of its own process, and says so once a minute in the log.
+the memory of its own process, which has a copy of what the process wrote, and says so
+once a minute in the log.
 """
 
 from __future__ import annotations
@@ -72,13 +73,8 @@ class Ledger:
         """Write it down for ``ttl`` seconds."""
         key = self._key(kind, identifier)
         sealed = self._seal(key, value)
-
-        def write(store: Store) -> bool:
-            store.set(key, sealed, ttl)
-            return True
-
-        if not self._shared(write, False):
-            self._local.set(key, sealed, ttl)
+        self._shared(lambda store: store.set(key, sealed, ttl), None)
+        self._keep(key, sealed, ttl)
 
     def add(
         self, kind: str, identifier: str, value: Mapping[str, Any], ttl: float
@@ -87,13 +83,11 @@ class Ledger:
         key = self._key(kind, identifier)
         sealed = self._seal(key, value)
         added = self._shared(lambda store: store.add(key, sealed, ttl), None)
-        return self._local.add(key, sealed, ttl) if added is None else added
-
-    def delete(self, kind: str, identifier: str) -> None:
-        """Forget it."""
-        key = self._key(kind, identifier)
-        self._shared(lambda store: store.delete(key), False)
-        self._local.delete(key)
+        if added is None:
+            return self._local.add(key, sealed, ttl)
+        if added:
+            self._keep(key, sealed, ttl)
+        return added
 
     def acquire(self, kind: str, identifier: str, owner: str, ttl: float) -> bool:
         """Take a lease for ``ttl`` seconds; say whether it was free."""
@@ -133,6 +127,10 @@ class Ledger:
             # Planted, moved, or written under a password that is configured no more.
             return None
         return value if isinstance(value, dict) else None
+
+    def _keep(self, key: str, sealed: bytes, ttl: float) -> None:
+        if self._local is not self._store:
+            self._local.set(key, sealed, ttl)
 
     def _shared(
         self, operation: Callable[[Store], _Result], otherwise: _Result

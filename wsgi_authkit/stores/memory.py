@@ -30,7 +30,7 @@ class MemoryStore:
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        max_entries: int = 100_000,
+        max_entries: int = 30_000,
     ) -> None:
         if max_entries < 1:
             raise ConfigurationError(["max_entries of MemoryStore must be 1 or more"])
@@ -54,13 +54,13 @@ class MemoryStore:
 
     def set(self, key: str, value: bytes, ttl: float) -> None:
         """Keep ``value`` for ``ttl`` seconds in place of any earlier one."""
-        _check_ttl(ttl)
+        check_ttl(ttl)
         with self._lock:
             self._write(key, value, ttl, self._clock())
 
     def add(self, key: str, value: bytes, ttl: float) -> bool:
         """Keep ``value`` only if ``key`` has none, and return whether it was kept."""
-        _check_ttl(ttl)
+        check_ttl(ttl)
         with self._lock:
             now = self._clock()
             if self._live(key, now) is not None:
@@ -109,7 +109,10 @@ class MemoryStore:
             heapq.heapify(self._expiries)
 
 
-def _check_ttl(ttl: float) -> None:
+def check_ttl(ttl: float) -> None:
+    """Refuse a lifetime that no store can keep.
+
+    :raises ValueError: ``ttl`` is not a finite number of seconds above 0.
+    """
     if not 0 < ttl < math.inf:
-        msg = "ttl must be a finite number of seconds above 0"
-        raise ValueError(msg)
+        raise ValueError("ttl must be a finite number of seconds above 0")

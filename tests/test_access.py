@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.gateway import environ
+from wsgi_authkit.access import (
+    client_info,
+    has_same_origin_proof,
+    is_navigation,
+    is_person,
+    is_prefetch,
+    prefers_html,
+    prefers_json,
+)
+
+# WebOb 1.8 imports `cgi`, which Python 3.11 and 3.12 warn of.
+pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
+
+NAVIGATE = {"Sec-Fetch-Mode": "navigate"}
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+ORIGIN = "https://app.example.test"
+
+NAVIGATIONS = [
+    pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "document"}, id="tab"),
+    pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "iframe"}, id="iframe"),
+    pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "frame"}, id="frame"),
+    pytest.param(NAVIGATE, id="mode without destination"),
+    pytest.param({"Accept": BROWSER}, id="Accept of a browser without Fetch Metadata"),
+    pytest.param({"Accept": "text/html"}, id="Accept of HTML alone"),
+    pytest.param(
+        {**NAVIGATE, "Upgrade-Insecure-Requests": "1"}, id="upgrade of the scheme only"
+    ),
+]
+
+NOT_A_PERSON = [
+    pytest.param({"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, id="fetch"),
+    pytest.param({"Sec-Fetch-Mode": "same-origin"}, id="fetch of the same origin"),
+    pytest.param({"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, id="image"),
+    pytest.param(
+        {"Sec-Fetch-Mode": "cors", "Accept": BROWSER}, id="fetch that asks for HTML"
+    ),
+    pytest.param({"Sec-Fetch-Mode": ""}, id="empty mode"),
+    pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "embed"}, id="embed"),
+    pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "object"}, id="object"),
+    pytest.param(
+        {"X-Requested-With": "XMLHttpRequest", "Accept": BROWSER}, id="XMLHttpRequest"
+    ),
+    pytest.param({**NAVIGATE, "Upgrade": "websocket"}, id="WebSocket"),
+    pytest.param({**NAVIGATE, "Sec-Purpose": "prefetch"}, id="prefetch"),
+    pytest.param({"Accept": BROWSER, "Purpose": "prefetch"}, id="old prefetch"),
+]
+
+PREFETCHES = [
+    pytest.param({"Sec-Purpose": "prefetch"}, id="Sec-Purpose"),
+    pytest.param({"Sec-Purpose": "prefetch;prerender"}, id="prerender"),
+    pytest.param({"Sec-Purpose": "prefetch;anonymous-client-ip"}, id="proxied"),
+    pytest.param({"Purpose": "prefetch"}, id="Purpose"),
+    pytest.param({"X-Purpose": "Prefetch"}, id="X-Purpose in another case"),
+    pytest.param({"X-Moz": "prefetch"}, id="X-Moz"),
+]
+
+
+@pytest.mark.parametrize("headers", NAVIGATIONS)
+def test_navigation_is_recognised(headers: dict[str, str]) -> None:
+    assert is_navigation(environ(headers=headers))
+    assert is_person(environ(headers=headers))
+
+
+@pytest.mark.parametrize("headers", NOT_A_PERSON)
+def test_request_of_a_program_is_no_navigation(headers: dict[str, str]) -> None:
+    assert not is_navigation(environ(headers=headers))
+    assert not is_person(environ(headers=headers))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="no headers at all"),
+        pytest.param({"Accept": "*/*"}, id="curl"),
+        pytest.param({"Accept": "application/json"}, id="asks for JSON"),
+        pytest.param({"Accept": "text/html;q=0.1,application/json"}, id="rather JSON"),
+    ],
+)
+def test_client_that_says_nothing_is_a_person_and_no_navigation(
+    headers: dict[str, str],
+) -> None:
+    assert is_person(environ(headers=headers))
+    assert not is_navigation(environ(headers=headers))
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS", "get"])
+def test_only_get_is_a_navigation(method: str) -> None:
+    headers = {**NAVIGATE, "Accept": BROWSER}
+
+    assert not is_navigation(environ(method, headers=headers))
+
+
+@pytest.mark.parametrize("headers", PREFETCHES)
+def test_prefetch_is_recognised(headers: dict[str, str]) -> None:
+    assert is_prefetch(environ(headers=headers))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"Sec-Purpose": "", "Purpose": ""}, id="empty"),
+        pytest.param({"Purpose": "preview"}, id="another purpose"),
+        pytest.param({"Sec-Fetch-Mode": "navigate"}, id="navigation"),
+    ],
+)
+def test_request_without_that_purpose_is_no_prefetch(headers: dict[str, str]) -> None:
+    assert not is_prefetch(environ(headers=headers))
+
+
+@pytest.mark.parametrize(
+    ("accept", "html", "json"),
+    [
+        pytest.param(BROWSER, True, False, id="browser"),
+        pytest.param("text/html", True, False, id="HTML"),
+        pytest.param("TEXT/HTML", True, False, id="HTML in capitals"),
+        pytest.param("application/json", False, True, id="JSON"),
+        pytest.param("APPLICATION/JSON", False, True, id="JSON in capitals"),
+        pytest.param("application/json, */*;q=0.5", False, True, id="JSON first"),
+        pytest.param(
+            "text/html, application/json;q=0.9", True, False, id="HTML, JSON second"
+        ),
+        pytest.param(
+            "text/html;q=0.5, application/json", False, True, id="JSON, HTML second"
+        ),
+        pytest.param("application/vnd.api+json", False, True, id="a kind of JSON"),
+        pytest.param("*/*", False, False, id="anything"),
+        pytest.param("", False, False, id="empty"),
+        pytest.param("text/html;q=0", False, False, id="no HTML"),
+        pytest.param("image/png", False, False, id="image"),
+        pytest.param("text/html;;;q=x,,,", False, False, id="broken"),
+        pytest.param("text/html\xff", False, False, id="not ASCII"),
+    ],
+)
+def test_accept_chooses_html_or_json(accept: str, html: bool, json: bool) -> None:
+    request = environ(headers={"Accept": accept})
+
+    assert (prefers_html(request), prefers_json(request)) == (html, json)
+
+
+def test_request_without_accept_prefers_nothing() -> None:
+    assert not prefers_html(environ())
+    assert not prefers_json(environ())
+
+
+def test_script_gets_json_without_asking() -> None:
+    request = environ(headers={"Sec-Fetch-Mode": "cors", "Accept": "*/*"})
+
+    assert prefers_json(request)
+
+
+def test_script_that_asks_for_html_does_not_get_json() -> None:
+    request = environ(headers={"Sec-Fetch-Mode": "cors", "Accept": "text/html"})
+
+    assert not prefers_json(request)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        pytest.param("text/html," * 2000 + "application/json", id="long list"),
+        pytest.param("text/html;a=" + '"' * 8000 + "json", id="quotes"),
+        pytest.param("json text/html;" + " ;" * 4000, id="empty parameters"),
+        pytest.param("json text/html" + "," * 8000 + "x", id="commas"),
+    ],
+)
+def test_hostile_accept_is_read_in_no_time(accept: str) -> None:
+    start = time.process_time()
+
+    prefers_html(environ(headers={"Accept": accept}))
+    prefers_json(environ(headers={"Accept": accept}))
+
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "proof"),
+    [
+        pytest.param({"Sec-Fetch-Site": "same-origin"}, True, id="same-origin"),
+        pytest.param({"Sec-Fetch-Site": "same-site"}, False, id="sibling site"),
+        pytest.param({"Sec-Fetch-Site": "cross-site"}, False, id="cross-site"),
+        pytest.param({"Sec-Fetch-Site": "none"}, False, id="typed or reloaded"),
+        pytest.param({"Sec-Fetch-Site": ""}, False, id="empty"),
+        pytest.param({"Sec-Fetch-Site": "Same-Origin"}, False, id="not the token"),
+        pytest.param(
+            {"Sec-Fetch-Site": "same-origin, cross-site"}, False, id="two values"
+        ),
+        pytest.param(
+            {"Sec-Fetch-Site": "cross-site", "Origin": ORIGIN},
+            False,
+            id="Sec-Fetch-Site decides against",
+        ),
+        pytest.param(
+            {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
+            True,
+            id="Sec-Fetch-Site decides for",
+        ),
+        pytest.param({"Origin": ORIGIN}, True, id="Origin"),
+        pytest.param({"Origin": "null"}, False, id="opaque origin"),
+        pytest.param({"Origin": ""}, False, id="empty Origin"),
+        pytest.param({"Origin": "https://evil.example"}, False, id="other host"),
+        pytest.param({"Origin": "http://app.example.test"}, False, id="other scheme"),
+        pytest.param({"Origin": f"{ORIGIN}:8443"}, False, id="other port"),
+        pytest.param({"Origin": f"{ORIGIN}.evil.example"}, False, id="prefix"),
+        pytest.param({"Origin": f"https://evil.example {ORIGIN}"}, False, id="list"),
+        pytest.param({"Host": "app.example.test"}, False, id="Host alone"),
+        pytest.param({"Referer": f"{ORIGIN}/page"}, False, id="Referer alone"),
+        pytest.param({}, False, id="nothing"),
+    ],
+)
+def test_same_origin_is_proven_by_the_browser(
+    headers: dict[str, str], proof: bool
+) -> None:
+    assert has_same_origin_proof(environ("POST", headers=headers), ORIGIN) is proof
+
+
+@pytest.mark.parametrize("origin", ["", "null"])
+def test_nothing_is_not_equal_to_an_empty_origin(origin: str) -> None:
+    assert not has_same_origin_proof(environ("POST"), origin)
+
+
+def test_client_is_the_peer_and_not_what_it_says() -> None:
+    headers = {"X-Forwarded-For": "203.0.113.9", "User-Agent": "Firefox" + "x" * 1000}
+    client = client_info(environ(headers=headers, remote_addr="198.51.100.7"))
+
+    assert client.ip_address == "198.51.100.7"
+    assert client.user_agent is not None
+    assert client.user_agent.startswith("Firefox")
+    assert len(client.user_agent) == 500
+
+
+def test_client_without_address_and_agent_is_unknown() -> None:
+    client = client_info(environ(remote_addr=""))
+
+    assert (client.ip_address, client.user_agent) == (None, None)

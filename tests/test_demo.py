@@ -1,0 +1,350 @@
+"""The demo from end to end: real processes, real HTTP, a real sign-in page.
+
+``examples/demo.py`` runs as ``make demo`` runs it, on free ports. The browser is a
+:class:`requests.Session` that fills in the forms it is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+import requests
+
+from wsgi_authkit.testing import FakeWorkOS, serve
+
+ROOT = Path(__file__).parents[1]
+STOPS = [
+    pytest.param(signal.SIGINT, id="Ctrl-C"),
+    pytest.param(signal.SIGTERM, id="terminate"),
+    pytest.param(signal.SIGHUP, id="closed terminal"),
+]
+
+
+def until(condition: Callable[[], bool], within: float = 30) -> None:
+    """Poll until a condition holds, and fail the test when it takes too long."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"it did not happen within {within} seconds")
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass
+class Demo:
+    """The running demo."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    workos_port: int
+    output: Path
+
+    @property
+    def app(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def workos(self) -> str:
+        return f"http://localhost:{self.workos_port}"
+
+    @property
+    def text(self) -> str:
+        """What the demo and its servers have said so far."""
+        return self.output.read_text("utf-8")
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.text
+        return f"http://localhost:{self.port}" in self.text
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal to the demo alone and return its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@contextmanager
+def started(
+    folder: Path,
+    *options: str,
+    port: int = 0,
+    workos_port: int = 0,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Demo]:
+    """Start the demo, in a process group of its own, and stop it in the end."""
+    port, workos_port = port or free_port(), workos_port or free_port()
+    command = [sys.executable, str(ROOT / "examples" / "demo.py"), *options]
+    command += [f"--port={port}", f"--workos-port={workos_port}"]
+    output = folder / "output.txt"
+    with (
+        output.open("wb") as stream,
+        subprocess.Popen(
+            command,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+        ) as process,
+    ):
+        demo = Demo(process, port, workos_port, output)
+        try:
+            yield demo
+        finally:
+            if process.poll() is None:
+                demo.stop(signal.SIGTERM)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    """The demo, ready."""
+    with started(tmp_path) as running:
+        until(running.is_ready)
+        yield running
+
+
+class Form(HTMLParser):
+    """The form of a page as the browser would send it when nobody touches it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.action = ""
+        self.fields: dict[str, str] = {}
+        self._select = ""
+        self.feed(page)
+
+    def handle_starttag(
+        self, tag: str, attributes: list[tuple[str, str | None]]
+    ) -> None:
+        given = {name: value or "" for name, value in attributes}
+        if tag == "form":
+            assert given["method"] == "post"
+            self.action = given["action"]
+        elif tag == "input" and (given.get("type") != "radio" or "checked" in given):
+            self.fields[given["name"]] = given.get("value", "")
+        elif tag == "select":
+            self._select = given["name"]
+        elif tag == "option" and "selected" in given:
+            self.fields[self._select] = given["value"]
+
+
+@dataclass
+class Browser:
+    """A person with a browser; every page that is shown was answered with 200."""
+
+    http: requests.Session = field(default_factory=requests.Session)
+
+    def __post_init__(self) -> None:
+        self.http.trust_env = False
+        self.http.headers["Accept"] = "text/html"
+
+    def open(self, url: str) -> requests.Response:
+        return self._shown(self.http.get(url, timeout=30))
+
+    def submit(self, page: requests.Response, **fields: str) -> requests.Response:
+        form = Form(page.text)
+        parts = urlsplit(page.url)
+        return self._shown(
+            self.http.post(
+                urljoin(page.url, form.action),
+                data={**form.fields, **fields},
+                headers={"Origin": f"{parts.scheme}://{parts.netloc}"},
+                timeout=30,
+            )
+        )
+
+    def sign_in(self, url: str, user: str = "user_ada") -> requests.Response:
+        """Open a page that leads to sign-in, and sign in."""
+        page = self.open(url)
+        assert "Who are you?" in page.text
+        return self.submit(page, user=user, action="continue")
+
+    def _shown(self, page: requests.Response) -> requests.Response:
+        assert page.status_code == 200, (page.url, page.text)
+        return page
+
+
+def claims_of(page: requests.Response) -> dict[str, str]:
+    assert urlsplit(page.url).path == "/claims", page.url
+    pairs = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.text)
+    return {unescape(name): unescape(value) for name, value in pairs}
+
+
+def test_person_signs_in_looks_around_and_signs_out(demo: Demo) -> None:
+    browser = Browser()
+    home = browser.open(demo.app)
+    assert "/auth/sign-in" in home.text
+    assert "Ada" not in home.text
+
+    home = browser.sign_in(f"{demo.app}/auth/sign-in")
+    assert urlsplit(home.url).path == "/"
+    assert "Hello Ada" in home.text
+    assert "Ada Lovelace" in browser.open(demo.workos).text
+
+    protected = browser.open(f"{demo.app}/protected")
+    assert "Ada Lovelace" in protected.text
+    claims = claims_of(browser.open(f"{demo.app}/claims"))
+    assert claims["sub"] == "user_ada"
+    assert claims["permissions"] == "reports:read, reports:write, members:manage"
+
+    home = browser.submit(protected)
+    assert home.url == f"{demo.app}/"
+    assert "/auth/sign-in" in home.text
+    assert "Ada" not in home.text
+    at_workos = browser.open(demo.workos).text
+    assert "Nobody is signed in at WorkOS" in at_workos
+    assert "Active sessions: 0" in at_workos
+    assert "Who are you?" in browser.open(f"{demo.app}/protected").text
+
+
+def test_protected_page_comes_back_after_sign_in(demo: Demo) -> None:
+    page = Browser().sign_in(f"{demo.app}/protected", "user_grace")
+
+    assert urlsplit(page.url).path == "/protected"
+    assert "Grace Hopper" in page.text
+
+
+def test_script_without_a_session_gets_401_from_a_protected_page(demo: Demo) -> None:
+    answer = requests.get(
+        f"{demo.app}/claims", headers={"Accept": "application/json"}, timeout=30
+    )
+
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "unauthenticated"
+
+
+def test_name_of_a_person_is_escaped(demo: Demo) -> None:
+    browser = Browser()
+    page = browser.open(f"{demo.app}/auth/sign-up")
+    names = {"first_name": "<b>Eve</b>", "last_name": "&amp;"}
+
+    home = browser.submit(page, email="eve@example.com", action="continue", **names)
+
+    assert "Hello &lt;b&gt;Eve&lt;/b&gt;" in home.text
+    assert "<b>Eve" not in home.text
+
+
+def test_pages_show_no_secret(demo: Demo) -> None:
+    """The access token, the refresh token and the API key stay on the server."""
+    browser = Browser()
+    home = browser.sign_in(f"{demo.app}/auth/sign-in")
+    pages = [
+        home,
+        *(browser.open(demo.app + path) for path in ("/protected", "/claims")),
+    ]
+
+    for page in pages:
+        assert "eyJ" not in page.text
+        assert "sk_test" not in page.text
+        assert "Fe26.2" not in page.text
+
+
+def test_pages_go_on_working_while_short_tokens_are_refreshed(tmp_path: Path) -> None:
+    with started(tmp_path, "--access-token-lifetime=2") as demo:
+        until(demo.is_ready)
+        browser = Browser()
+        first = current = claims_of(browser.sign_in(f"{demo.app}/claims"))
+        for _ in range(2):
+            old = current
+            until(lambda: time.time() > int(old["exp"]))  # noqa: B023
+
+            def renewed() -> bool:
+                nonlocal current
+                current = claims_of(browser.open(f"{demo.app}/claims"))
+                return current["exp"] > old["exp"]  # noqa: B023
+
+            until(renewed)
+
+        assert (current["sub"], current["sid"]) == (first["sub"], first["sid"])
+        assert "<td>refresh_token</td>" in browser.open(demo.workos).text
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_signal_stops_everything(demo: Demo, number: int) -> None:
+    """Workers share the listening socket: a port that is free has no orphan."""
+    Browser().open(demo.app)
+    assert listens(demo.port)
+    assert listens(demo.workos_port)
+
+    status = demo.stop(number)
+
+    assert status == 0
+    assert not listens(demo.port)
+    assert not listens(demo.workos_port)
+    assert "Ctrl-C stops it." in demo.text
+    assert "Traceback" not in demo.text
+    assert "ERROR" not in demo.text
+
+
+@pytest.mark.parametrize("taken", ["port", "workos_port"])
+def test_port_that_is_taken_is_named(tmp_path: Path, taken: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with started(tmp_path, **{taken: port}) as demo:
+            assert demo.process.wait(30) == 1
+
+    assert f"Port {port}" in demo.text
+    assert "is in use" in demo.text
+    assert "Traceback" not in demo.text
+    other = demo.workos_port if taken == "port" else demo.port
+    assert not listens(other)
+
+
+def test_account_in_the_environment_is_used_without_a_fake(tmp_path: Path) -> None:
+    account = FakeWorkOS.with_demo_data(client_id="client_own", api_key="sk_own")
+    with serve(account) as workos:
+        environ = {
+            "WORKOS_CLIENT_ID": "client_own",
+            "WORKOS_API_KEY": "sk_own",
+            "WORKOS_API_HOSTNAME": "127.0.0.1",
+            "WORKOS_API_PORT": str(workos.port),
+            "WORKOS_API_HTTPS": "false",
+        }
+        with started(tmp_path, environ=environ) as demo:
+            until(demo.is_ready)
+            home = Browser().sign_in(f"{demo.app}/auth/sign-in")
+
+            assert "Hello Ada" in home.text
+            assert not listens(demo.workos_port)
+            assert account.count("exchange") == 1
+
+
+def test_half_an_account_is_explained(tmp_path: Path) -> None:
+    with started(tmp_path, environ={"WORKOS_CLIENT_ID": "client_own"}) as demo:
+        assert demo.process.wait(30) == 1
+
+    assert "api_key (WORKOS_API_KEY) is missing" in demo.text
+    assert "Traceback" not in demo.text
+
+
+def test_settings_without_an_account_do_not_reach_the_demo(tmp_path: Path) -> None:
+    """A developer's shell may hold settings that belong to another project."""
+    environ = {"WORKOS_COOKIE_DOMAIN": "example.com", "WORKOS_API_HTTPS": "maybe"}
+    with started(tmp_path, environ=environ) as demo:
+        until(demo.is_ready)
+
+        assert "Hello Ada" in Browser().sign_in(f"{demo.app}/auth/sign-in").text

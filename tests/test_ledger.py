@@ -1,0 +1,455 @@
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from wsgi_authkit.envelope import Envelope
+from wsgi_authkit.errors import StoreError
+from wsgi_authkit.stores import MemoryStore, Store
+from wsgi_authkit.stores.ledger import PAUSE, Ledger
+from wsgi_authkit.testing import Clock
+
+PASSWORD = "a cookie password for the tests, long enough"
+OTHER_PASSWORD = "another cookie password, just as long as it"
+
+SECRET = "refresh-token-in-clear"
+
+
+class RecordingStore(MemoryStore):
+    """Remembers every key and value that reached it, as who reads the store would."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.written: dict[str, bytes] = {}
+        self.calls = 0
+
+    def get(self, key: str) -> bytes | None:
+        self.calls += 1
+        return super().get(key)
+
+    def set(self, key: str, value: bytes, ttl: float) -> None:
+        self.calls += 1
+        self.written[key] = value
+        super().set(key, value, ttl)
+
+    def add(self, key: str, value: bytes, ttl: float) -> bool:
+        self.calls += 1
+        self.written.setdefault(key, value)
+        return super().add(key, value, ttl)
+
+
+class BrokenStore:
+    """Refuses the verbs it is told to; the others work."""
+
+    def __init__(self, inner: Store, *verbs: str) -> None:
+        self.inner = inner
+        self.verbs = verbs
+        self.calls: list[str] = []
+
+    def _try(self, verb: str) -> None:
+        self.calls.append(verb)
+        if verb in self.verbs:
+            raise StoreError("the connection was refused", operation=verb)
+
+    def get(self, key: str) -> bytes | None:
+        self._try("get")
+        return self.inner.get(key)
+
+    def set(self, key: str, value: bytes, ttl: float) -> None:
+        self._try("set")
+        self.inner.set(key, value, ttl)
+
+    def add(self, key: str, value: bytes, ttl: float) -> bool:
+        self._try("add")
+        return self.inner.add(key, value, ttl)
+
+    def delete(self, key: str, expected: bytes | None = None) -> bool:
+        self._try("delete")
+        return self.inner.delete(key, expected)
+
+    def close(self) -> None:
+        self._try("close")
+        self.inner.close()
+
+
+ALL_VERBS = ("get", "set", "add", "delete", "close")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> RecordingStore:
+    return RecordingStore(clock)
+
+
+def make_ledger(
+    store: Store,
+    clock: Clock,
+    *passwords: str,
+    namespace: str = "client_test",
+) -> Ledger:
+    envelope = Envelope(passwords or (PASSWORD,))
+    return Ledger(store, envelope, namespace, monotonic=clock)
+
+
+def test_what_is_written_is_read_by_another_process(
+    store: RecordingStore, clock: Clock
+) -> None:
+    make_ledger(store, clock).set("refresh", "token", {"sealed": "abc", "at": 1.5}, 60)
+
+    found = make_ledger(store, clock).get("refresh", "token")
+    assert found == {"sealed": "abc", "at": 1.5}
+
+
+def test_what_was_never_written_is_none(store: RecordingStore, clock: Clock) -> None:
+    assert make_ledger(store, clock).get("refresh", "token") is None
+
+
+def test_entry_ends_with_its_ttl(store: RecordingStore, clock: Clock) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.set("refresh", "token", {}, 60)
+    clock.advance(60)
+
+    assert ledger.get("refresh", "token") is None
+
+
+def test_add_keeps_the_first_value(store: RecordingStore, clock: Clock) -> None:
+    ledger = make_ledger(store, clock)
+
+    assert ledger.add("refresh", "token", {"n": 1}, 60)
+    assert not ledger.add("refresh", "token", {"n": 2}, 60)
+    assert ledger.get("refresh", "token") == {"n": 1}
+
+
+def test_set_replaces_the_value(store: RecordingStore, clock: Clock) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.add("refresh", "token", {"n": 1}, 60)
+    ledger.set("refresh", "token", {"n": 2}, 60)
+
+    assert ledger.get("refresh", "token") == {"n": 2}
+
+
+def test_lease_admits_one_owner_until_it_is_released(
+    store: RecordingStore, clock: Clock
+) -> None:
+    ledger, other = make_ledger(store, clock), make_ledger(store, clock)
+
+    assert ledger.acquire("lease", "token", "mine", 8)
+    assert not other.acquire("lease", "token", "theirs", 8)
+    ledger.release("lease", "token", "mine")
+    assert other.acquire("lease", "token", "theirs", 8)
+
+
+def test_lease_of_a_dead_owner_runs_out(store: RecordingStore, clock: Clock) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.acquire("lease", "token", "dead", 8)
+    clock.advance(8)
+
+    assert ledger.acquire("lease", "token", "mine", 8)
+
+
+def test_late_owner_does_not_release_its_successors_lease(
+    store: RecordingStore, clock: Clock
+) -> None:
+    late, successor = make_ledger(store, clock), make_ledger(store, clock)
+    late.acquire("lease", "token", "late", 8)
+    clock.advance(8)
+    successor.acquire("lease", "token", "successor", 8)
+    late.release("lease", "token", "late")
+
+    assert not late.acquire("lease", "token", "third", 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "identifier", "namespace"),
+    [
+        pytest.param("recent", "token", "client_test", id="other kind"),
+        pytest.param("refresh", "tokem", "client_test", id="other identifier"),
+        pytest.param("refresh", "token", "client_other", id="other client"),
+        pytest.param("refresh", "client_test\0token", "", id="shifted border"),
+    ],
+)
+def test_kind_identifier_and_client_keep_entries_apart(
+    store: RecordingStore, clock: Clock, kind: str, identifier: str, namespace: str
+) -> None:
+    make_ledger(store, clock).set("refresh", "token", {}, 60)
+
+    other = make_ledger(store, clock, namespace=namespace)
+    assert other.get(kind, identifier) is None
+
+
+def test_store_sees_neither_tokens_nor_values(
+    store: RecordingStore, clock: Clock
+) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.set("refresh", SECRET, {"sealed": SECRET}, 60)
+    ledger.add("recent", SECRET, {"sealed": SECRET}, 60)
+    ledger.acquire("lease", SECRET, "owner", 8)
+
+    assert len(store.written) == 3
+    for key, value in store.written.items():
+        assert re.fullmatch(r"[0-9a-f]{64}", key)
+        assert SECRET.encode() not in value
+        assert b"sealed" not in value
+
+
+def test_hostile_identifier_is_a_key_like_any_other(
+    store: RecordingStore, clock: Clock
+) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.set("ended", "\ud800\0ü" * 1000, {}, 60)
+
+    assert ledger.get("ended", "\ud800\0ü" * 1000) == {}
+
+
+def test_value_moved_to_another_key_is_ignored(
+    store: RecordingStore, clock: Clock
+) -> None:
+    """Who writes a store could otherwise hand one person's session to another."""
+    ledger = make_ledger(store, clock)
+    ledger.set("refresh", "attacker", {"who": "attacker"}, 60)
+    ledger.set("refresh", "victim", {"who": "victim"}, 60)
+    attackers, victims = store.written
+    store.set(victims, store.written[attackers], 60)
+
+    assert ledger.get("refresh", "victim") is None
+    assert ledger.get("refresh", "attacker") == {"who": "attacker"}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b'{"kind": "refreshed"}', id="plain JSON"),
+        pytest.param(b"\x01" + bytes(40), id="form of an envelope"),
+        pytest.param(b"\xff" * 1000, id="noise"),
+    ],
+)
+def test_planted_value_is_ignored(
+    store: RecordingStore, clock: Clock, planted: bytes
+) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.set("refresh", "token", {"n": 1}, 60)
+    (key,) = store.written
+    store.set(key, planted, 60)
+
+    assert ledger.get("refresh", "token") is None
+
+
+@pytest.mark.parametrize(
+    "purpose", [pytest.param("request", id="request"), pytest.param("", id="none")]
+)
+def test_envelope_of_another_purpose_is_ignored(
+    store: RecordingStore, clock: Clock, purpose: str
+) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.set("refresh", "token", {"n": 1}, 60)
+    (key,) = store.written
+    other = Envelope((PASSWORD,)).seal(b'{"n":2}', purpose=purpose, context=key)
+    store.set(key, other, 60)
+
+    assert ledger.get("refresh", "token") is None
+
+
+def test_enveloped_value_that_is_no_object_is_ignored(
+    store: RecordingStore, clock: Clock
+) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.set("refresh", "token", {}, 60)
+    (key,) = store.written
+    envelope = Envelope((PASSWORD,))
+    for plaintext in (b"[]", b"not JSON", b"\xff"):
+        store.set(key, envelope.seal(plaintext, purpose="store", context=key), 60)
+        assert ledger.get("refresh", "token") is None
+
+
+def test_value_of_another_password_is_ignored(
+    store: RecordingStore, clock: Clock
+) -> None:
+    make_ledger(store, clock, OTHER_PASSWORD).set("refresh", "token", {}, 60)
+
+    assert make_ledger(store, clock).get("refresh", "token") is None
+
+
+def test_value_of_a_previous_password_is_read(
+    store: RecordingStore, clock: Clock
+) -> None:
+    make_ledger(store, clock, PASSWORD).set("refresh", "token", {"n": 1}, 60)
+
+    rotated = make_ledger(store, clock, OTHER_PASSWORD, PASSWORD)
+    assert rotated.get("refresh", "token") == {"n": 1}
+
+
+def use(ledger: Ledger) -> dict[str, Any]:
+    """Use every method once and return what they answer."""
+    answers: dict[str, Any] = {"add": ledger.add("refresh", "added", {"n": 1}, 60)}
+    ledger.set("refresh", "set", {"n": 2}, 60)
+    answers["acquire"] = ledger.acquire("lease", "token", "mine", 8)
+    answers["acquire again"] = ledger.acquire("lease", "token", "theirs", 8)
+    ledger.release("lease", "token", "mine")
+    answers["after release"] = ledger.acquire("lease", "token", "theirs", 8)
+    answers["read"] = [ledger.get("refresh", key) for key in ("added", "set", "none")]
+    return answers
+
+
+WORKING = {
+    "add": True,
+    "acquire": True,
+    "acquire again": False,
+    "after release": True,
+    "read": [{"n": 1}, {"n": 2}, None],
+}
+
+
+def test_ledger_works_with_a_store(store: RecordingStore, clock: Clock) -> None:
+    assert use(make_ledger(store, clock)) == WORKING
+
+
+def test_process_coordinates_by_itself_while_the_store_fails(
+    store: RecordingStore, clock: Clock
+) -> None:
+    assert use(make_ledger(BrokenStore(store, *ALL_VERBS), clock)) == WORKING
+
+
+@pytest.mark.parametrize("verb", ["get", "set", "add", "delete"])
+def test_failure_of_one_verb_raises_nothing(
+    store: RecordingStore, clock: Clock, verb: str
+) -> None:
+    ledger = make_ledger(BrokenStore(store, verb), clock)
+    answers = use(ledger)
+
+    assert answers["add"] is answers["acquire"] is True
+    if verb != "delete":  # who cannot release waits until the lease runs out
+        assert answers == WORKING
+
+
+def test_closing_a_failing_store_raises_nothing(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store, *ALL_VERBS)
+    make_ledger(broken, clock).close()
+
+    assert broken.calls == ["close"]
+
+
+def test_close_closes_the_store(store: RecordingStore, clock: Clock) -> None:
+    ledger = make_ledger(store, clock)
+    ledger.set("refresh", "token", {}, 60)
+    ledger.close()
+
+    assert len(store) == 0
+
+
+def test_failing_store_is_left_alone_for_the_pause(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store, *ALL_VERBS)
+    ledger = make_ledger(broken, clock)
+    ledger.get("refresh", "token")
+    clock.advance(PAUSE - 0.1)
+    use(ledger)
+    tried = list(broken.calls)
+    clock.advance(0.1)
+    ledger.get("refresh", "token")
+
+    assert PAUSE == 5
+    assert tried == ["get"]
+    assert broken.calls == ["get", "get"]
+
+
+def test_store_is_used_again_after_the_pause(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store, *ALL_VERBS)
+    ledger = make_ledger(broken, clock)
+    ledger.get("refresh", "token")
+    broken.verbs = ()
+    clock.advance(PAUSE)
+    ledger.set("refresh", "token", {"n": 1}, 60)
+
+    assert make_ledger(store, clock).get("refresh", "token") == {"n": 1}
+
+
+def test_what_was_written_in_a_pause_is_not_forgotten_after_it(
+    store: RecordingStore, clock: Clock
+) -> None:
+    """A session refreshed meanwhile would otherwise be refreshed again."""
+    broken = BrokenStore(store, *ALL_VERBS)
+    ledger = make_ledger(broken, clock)
+    ledger.set("refresh", "token", {"n": 1}, 60)
+    broken.verbs = ()
+    clock.advance(PAUSE)
+
+    assert ledger.get("refresh", "token") == {"n": 1}
+
+
+def test_what_the_process_wrote_outlives_its_store(
+    store: RecordingStore, clock: Clock
+) -> None:
+    """A late request would otherwise send a refresh token a second time."""
+    broken = BrokenStore(store)
+    ledger = make_ledger(broken, clock)
+    ledger.set("refresh", "set", {"n": 1}, 60)
+    ledger.add("refresh", "added", {"n": 2}, 60)
+    broken.verbs = ALL_VERBS
+
+    assert ledger.get("refresh", "set") == {"n": 1}
+    assert ledger.get("refresh", "added") == {"n": 2}
+    clock.advance(60)
+    assert ledger.get("refresh", "set") is None
+
+
+def test_value_of_the_store_counts_more_than_the_copy(
+    store: RecordingStore, clock: Clock
+) -> None:
+    ledger = make_ledger(BrokenStore(store), clock)
+    ledger.add("refresh", "token", {"n": 1}, 60)
+    make_ledger(store, clock).set("refresh", "token", {"n": 2}, 60)
+
+    assert ledger.get("refresh", "token") == {"n": 2}
+
+
+def test_refused_add_leaves_the_copy_alone(store: RecordingStore, clock: Clock) -> None:
+    broken = BrokenStore(store)
+    ledger = make_ledger(broken, clock)
+    make_ledger(store, clock).add("refresh", "token", {"n": 1}, 60)
+
+    assert not ledger.add("refresh", "token", {"n": 2}, 60)
+    broken.verbs = ALL_VERBS
+    assert ledger.get("refresh", "token") is None
+
+
+def test_failing_store_is_logged_once_a_minute(
+    store: RecordingStore, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = make_ledger(BrokenStore(store, *ALL_VERBS), clock)
+    for _ in range(12):
+        ledger.get("refresh", SECRET)
+        clock.advance(PAUSE)
+    within_a_minute = len(caplog.records)
+    ledger.get("refresh", SECRET)
+
+    assert within_a_minute == 1
+    assert len(caplog.records) == 2
+    assert caplog.records[0].levelno == logging.WARNING
+    assert "get" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_memory_of_a_failing_store_is_bounded(
+    store: RecordingStore, clock: Clock
+) -> None:
+    ledger = make_ledger(BrokenStore(store, *ALL_VERBS), clock)
+    for number in range(31_000):
+        ledger.acquire("flow", str(number), "", 600)
+
+    # The oldest gave way: it is free again.
+    assert ledger.acquire("flow", "0", "", 600)
+    assert not ledger.acquire("flow", "30999", "", 600)

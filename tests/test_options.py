@@ -1,0 +1,187 @@
+"""The options of the middleware."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import pytest
+
+from wsgi_authkit import ConfigurationError, SignInEvent, User
+from wsgi_authkit.options import Options, callback_path
+
+
+def problems(**options: Any) -> tuple[str, ...]:
+    """Return what is wrong with some options; an error names each once."""
+    try:
+        Options(**options)
+    except ConfigurationError as error:
+        return error.problems
+    return ()
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    options = Options()
+
+    assert options.base_url is None
+    assert options.return_pathname == "/"
+    assert options.mount == "/auth"
+    assert options.sign_out_return_to is None
+    assert options.allowed_return_urls == ()
+    assert options.refresh_buffer is None
+    assert options.session_storage == "cookie"
+    assert options.debug is False
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("base_url", "https://app.example.com"),
+        ("base_url", "https://App.Example.com"),
+        ("base_url", "http://localhost:8000"),
+        ("base_url", "http://[::1]:8000"),
+        ("return_pathname", "/"),
+        ("return_pathname", "/dashboard?tab=1#top"),
+        ("mount", "/auth"),
+        ("mount", "/a/b-c/~d.e_f"),
+        ("sign_out_return_to", "/bye"),
+        ("sign_out_return_to", "https://elsewhere.example/bye"),
+        ("sign_out_return_to", None),
+        ("allowed_return_urls", ()),
+        ("allowed_return_urls", ("https://a.example/", "http://b.example/x?y")),
+        ("on_success", print),
+        ("on_error", None),
+        ("refresh_buffer", None),
+        ("refresh_buffer", 0),
+        ("refresh_buffer", 0.5),
+        ("session_storage", "cookie"),
+        ("session_storage", dict),
+    ],
+)
+def test_option_is_accepted(option: str, value: object) -> None:
+    assert problems(**{option: value}) == ()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("base_url", ""),
+        ("base_url", "app.example.com"),
+        ("base_url", "//app.example.com"),
+        ("base_url", "https://app.example.com/"),
+        ("base_url", "https://app.example.com/path"),
+        ("base_url", "https://app.example.com?a"),
+        ("base_url", "https://app.example.com#a"),
+        ("base_url", "https://user@app.example.com"),
+        ("base_url", "https://app.example.com:443"),
+        ("base_url", "https://app.example.com\r\nX: y"),
+        ("base_url", "ftp://app.example.com"),
+        ("base_url", "javascript:alert(1)"),
+        ("base_url", 5),
+        ("return_pathname", ""),
+        ("return_pathname", "dashboard"),
+        ("return_pathname", "//evil.example"),
+        ("return_pathname", "https://app.example.com/"),
+        ("return_pathname", None),
+        ("mount", ""),
+        ("mount", "/"),
+        ("mount", "auth"),
+        ("mount", "/auth/"),
+        ("mount", "//auth"),
+        ("mount", "/a//b"),
+        ("mount", "/a b"),
+        ("mount", "/a?b"),
+        ("mount", "/auth\n"),
+        ("mount", "/büro"),
+        ("mount", "/a%20b"),
+        ("mount", None),
+        ("sign_out_return_to", ""),
+        ("sign_out_return_to", "bye"),
+        ("sign_out_return_to", "//evil.example"),
+        ("sign_out_return_to", "javascript:alert(1)"),
+        ("sign_out_return_to", 5),
+        ("allowed_return_urls", "https://a.example/"),
+        ("allowed_return_urls", ("https://a.example/", "/path")),
+        ("allowed_return_urls", ("https://*.example/*\\",)),
+        ("allowed_return_urls", (None,)),
+        ("on_success", "module.function"),
+        ("on_error", 5),
+        ("refresh_buffer", -1),
+        ("refresh_buffer", "60"),
+        ("refresh_buffer", True),
+        ("refresh_buffer", math.nan),
+        ("refresh_buffer", math.inf),
+        ("session_storage", "disk"),
+        ("session_storage", None),
+    ],
+)
+def test_option_that_cannot_work_is_the_one_problem(option: str, value: object) -> None:
+    found = problems(**{option: value})
+
+    assert [problem.split()[0] for problem in found] == [option]
+
+
+def test_all_problems_are_told_at_once() -> None:
+    found = problems(mount="auth", base_url="x", refresh_buffer=-1, on_error=5)
+
+    assert sorted(problem.split()[0] for problem in found) == [
+        *("base_url", "mount", "on_error", "refresh_buffer"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "path"),
+    [
+        ("https://app.example.com", "/"),
+        ("https://app.example.com/", "/"),
+        ("https://app.example.com/callback", "/callback"),
+        ("https://app.example.com/callback/", "/callback/"),
+        ("https://app.example.com/a;b=c/d", "/a;b=c/d"),
+        ("https://app.example.com/callback?tenant=1", "/callback"),
+        ("https://app.example.com?tenant=1", "/"),
+        ("https://app.example.com/zur%C3%BCck", "/zurück"),
+        ("https://app.example.com/a%20b%2Fc", "/a b/c"),
+        ("https://app.example.com/%FF", "/\udcff"),
+    ],
+)
+def test_callback_path_is_the_decoded_path_of_the_redirect_uri(
+    redirect_uri: str, path: str
+) -> None:
+    assert callback_path(redirect_uri) == path
+
+
+def sign_in_event() -> SignInEvent:
+    return SignInEvent(
+        user=User(id="user_1", email="ada@example.com"),
+        access_token="canary-access",
+        refresh_token="canary-refresh",
+        impersonator=None,
+        oauth_tokens=None,
+        authentication_method="Password",
+        organization_id="org_1",
+        state="canary-state",
+        environ={"HTTP_COOKIE": "canary-cookie"},
+    )
+
+
+def test_repr_of_a_sign_in_shows_no_secret() -> None:
+    event = sign_in_event()
+
+    assert repr(event) == str(event) == "SignInEvent(user.id='user_1')"
+
+
+def test_sign_in_event_cannot_be_changed() -> None:
+    event = sign_in_event()
+
+    with pytest.raises(AttributeError):
+        event.access_token = "another"  # type: ignore[misc]
+
+
+def test_options_error_survives_pickling() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Options(mount="auth")
+
+    copy = pickle.loads(pickle.dumps(raised.value))
+
+    assert copy.problems == raised.value.problems

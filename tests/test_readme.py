@@ -1,0 +1,287 @@
+"""What the README says is what the code does."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, get_args
+
+import pytest
+
+import wsgi_authkit
+from tests.gateway import Client
+from tests.harness import PASSWORD
+from tests.test_layering import LAYERS, PACKAGE
+from wsgi_authkit import (
+    AnonymousSession,
+    Auth,
+    AuthKitConfig,
+    AuthKitMiddleware,
+    AuthKitService,
+    AuthorizationError,
+    Session,
+    SignInEvent,
+    User,
+)
+from wsgi_authkit.authorization import AuthorizationOptions
+from wsgi_authkit.config import ENVIRON_NAMES
+from wsgi_authkit.endpoints import MOUNTED
+from wsgi_authkit.session import Reason
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.rst").read_text("utf-8")
+ENVIRON = {
+    "WORKOS_CLIENT_ID": "client_test",
+    "WORKOS_API_KEY": "sk_test_fake",
+    "WORKOS_REDIRECT_URI": "http://localhost:8000/callback",
+    "WORKOS_COOKIE_PASSWORD": PASSWORD,
+}
+#: A reason that only a later release gives.
+UNUSED_REASONS = {"excluded"}
+
+
+def python_blocks() -> list[str]:
+    """Return the Python code of the README."""
+    blocks = re.findall(
+        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README, re.MULTILINE
+    )
+    return [dedent(block) for block in blocks]
+
+
+def block_with(text: str) -> str:
+    [block] = [block for block in python_blocks() if text in block]
+    return block
+
+
+def run(block: str) -> dict[str, Any]:
+    """Execute a block of the README and return what it defines."""
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(block, "README.rst", "exec"), names)
+    return names
+
+
+def section(title: str) -> str:
+    """Return the text under a heading."""
+    parts = re.split(r"^(\S.*)\n-{3,}\n", README, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[title]
+
+
+def cells(text: str, column: int = 0) -> list[str]:
+    """Return what stands in double backquotes in a column of its list tables."""
+    found = []
+    for row in re.split(r"^   \* - ", text, flags=re.MULTILINE)[1:]:
+        row = re.split(r"\n\S", row, maxsplit=1)[0]
+        cell = re.split(r"^     - ", row, flags=re.MULTILINE)[column]
+        found += re.findall(r"``(.+?)``", cell)
+    return found
+
+
+def names_in(text: str, column: int = 0) -> list[str]:
+    """Return the names among :func:`cells`, functions without their arguments."""
+    return [cell.partition("(")[0] for cell in cells(text, column)]
+
+
+def public_attributes(*classes: type) -> set[str]:
+    return {name for cls in classes for name in dir(cls) if not name.startswith("_")}
+
+
+@pytest.fixture
+def _environ(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("block", python_blocks(), ids=lambda block: block[:30])
+def test_python_code_compiles(block: str) -> None:
+    assert ast.parse(block).body
+
+
+@pytest.mark.parametrize("block", python_blocks(), ids=lambda block: block[:30])
+@pytest.mark.usefixtures("_environ")
+def test_python_code_runs(block: str) -> None:
+    assert run(block)
+
+
+def test_every_code_block_is_found() -> None:
+    assert len(python_blocks()) == README.count(".. code-block:: python\n")
+    assert len(python_blocks()) >= 6
+
+
+@pytest.mark.usefixtures("_environ")
+def test_quick_start_shows_a_link_to_sign_in() -> None:
+    app = run(block_with('return f"Hello'))["app"]
+
+    page = Client(app).get("/")
+
+    assert page.status == 200
+    assert 'href="/auth/sign-in"' in page.body.decode()
+
+
+@pytest.mark.usefixtures("_environ")
+def test_protected_view_asks_to_sign_in() -> None:
+    app = run(block_with('return f"Hello'))["app"]
+    signed_in = run(block_with("def signed_in"))["signed_in"]
+    app.add_url_rule("/reports", view_func=signed_in(lambda: "the reports"))
+
+    answer = Client(app).get("/reports")
+
+    assert answer.status == 302
+    assert answer.header("Location") == "/auth/sign-in?return_to=%2Freports"
+
+
+@pytest.mark.usefixtures("_environ")
+def test_plain_wsgi_app_asks_to_sign_in() -> None:
+    application = run(block_with("def application"))["application"]
+
+    answer = Client(AuthKitMiddleware(application)).get("/reports")
+
+    assert answer.status == 302
+
+
+@pytest.mark.usefixtures("_environ")
+def test_hook_answers_a_cancelled_sign_in() -> None:
+    wrap = run(block_with("on_error=explain"))["wrap"]
+    client = Client(wrap(lambda *_: []))
+
+    assert b"extension 42" in client.get("/callback?error=access_denied").body
+    assert b"extension 42" not in client.get("/callback").body
+
+
+@pytest.mark.usefixtures("_environ")
+def test_service_knows_that_nobody_is_there() -> None:
+    who = run(block_with("AuthKitService("))["who"]
+
+    assert who(None) == ("nobody", [])
+
+
+def test_example_of_a_test_passes() -> None:
+    names = run(block_with("FakeWorkOS(clock=clock)"))
+    test: Callable[[], None] = names["test_profile_shows_the_first_name"]
+
+    test()
+
+
+def test_every_setting_is_documented() -> None:
+    text = section("Settings")
+    settings = [setting.name for setting in fields(AuthKitConfig)]
+
+    assert sorted(names_in(text)) == sorted(settings)
+    variables = [name for names in ENVIRON_NAMES.values() for name in names]
+    assert sorted(names_in(text, 1)) == sorted(variables)
+
+
+def test_every_option_is_documented() -> None:
+    parameters = inspect.signature(AuthKitMiddleware).parameters.values()
+    options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    assert sorted(names_in(section("Options"))) == sorted(options)
+
+
+def test_default_of_every_option_is_the_documented_one() -> None:
+    parameters = inspect.signature(AuthKitMiddleware).parameters
+    rows = re.split(r"^   \* - ", section("Options"), flags=re.MULTILINE)[2:]
+    # The default of redirect_uri is the setting, in words.
+    named = (re.findall(r"``(.+?)``", row)[:2] for row in rows)
+    documented = dict(pair for pair in named if pair[0] != "redirect_uri")
+
+    assert eval(documented.pop("clock"), {"time": time}) is parameters["clock"].default
+    for name, default in documented.items():
+        assert ast.literal_eval(default) == parameters[name].default
+
+
+def test_every_attribute_of_a_session_is_documented() -> None:
+    table, reasons = section("The session").split("Reasons:")
+    attributes = public_attributes(Session, AnonymousSession)
+
+    assert set(names_in(table)) == attributes
+    assert set(names_in(reasons)) == set(get_args(Reason)) - UNUSED_REASONS
+    for user_field in fields(User):
+        assert f"``{user_field.name}``" in table
+
+
+def test_every_method_of_the_handle_is_documented() -> None:
+    """Those that the endpoints share are not for apps."""
+    documented = set(names_in(section("The handle")))
+
+    assert documented <= public_attributes(Auth)
+    assert {"session", "challenge"} <= documented
+    assert {name for name in public_attributes(Auth) if name.startswith("sign_")} - {
+        "sign_in_path"
+    } <= documented
+    for option in fields(AuthorizationOptions):
+        assert f"``{option.name}``" in section("The handle")
+
+
+def test_every_endpoint_is_documented() -> None:
+    table, errors = section("Endpoints").split("Sign-in and sign-up take")
+
+    assert sorted(cells(table)) == sorted(f"/auth{path}" for path in MOUNTED)
+    codes = re.findall(
+        r"``(\w+)``", (AuthorizationError.__doc__ or "").partition("Codes:")[2]
+    )
+    assert codes
+    assert sorted(names_in(errors)) == sorted(codes)
+
+
+def test_every_field_of_a_sign_in_event_is_documented() -> None:
+    for event_field in fields(SignInEvent):
+        assert f"``{event_field.name}``" in section("Hooks")
+
+
+def test_every_method_of_the_service_is_documented() -> None:
+    text = section("Without WSGI")
+    methods = {
+        name
+        for name, member in inspect.getmembers(AuthKitService, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    internal = {"peek_flow", "session_ids"}
+
+    missing = {name for name in methods - internal if f"{name}``" not in text}
+    assert missing == {"with_auth"}  # it is in the example
+    assert "service.with_auth(" in text
+
+
+def test_names_that_are_imported_are_public() -> None:
+    imported = {
+        alias.name
+        for block in python_blocks()
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and node.module == "wsgi_authkit"
+        for alias in node.names
+    }
+
+    assert imported
+    assert imported <= set(wsgi_authkit.__all__)
+
+
+@pytest.mark.parametrize(
+    "name", ["docs/architecture.rst", "SECURITY.rst", "CHANGES.rst"]
+)
+def test_other_documents_exist(name: str) -> None:
+    assert (ROOT / name).is_file()
+
+
+def test_architecture_describes_every_layer() -> None:
+    text = (ROOT / "docs" / "architecture.rst").read_text("utf-8")
+    rows = re.findall(r"^   \* - (\d)\n     - (.*?)\n     - ", text, re.M | re.S)
+    documented = {
+        (int(number), name)
+        for number, modules in rows
+        for name in re.findall(r"``(\w+)", modules)
+    }
+
+    known = {(number, name) for number, names in enumerate(LAYERS) for name in names}
+    package = ROOT / PACKAGE
+    present = {
+        (number, name)
+        for number, name in known
+        if (package / f"{name}.py").exists() or (package / name).is_dir()
+    }
+    assert present <= documented <= known
