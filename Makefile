@@ -2,6 +2,7 @@
 #   make test    all tests, with branch coverage
 #   make lint    ruff, mypy and the layers of the package
 #   make demo    the demo, on localhost
+#   make bench   what the package promises, measured; needs redis-server
 
 PYTHON ?= python3
 
@@ -11,13 +12,16 @@ RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: demo test lint clean
+.PHONY: bench demo test lint clean
 
 demo: $(VENV)/.demo
 	$(RUN) examples/demo.py
 
 test: $(VENV)/.test
 	$(RUN) -X dev -m pytest -rs --cov --cov-report=term-missing:skip-covered
+
+bench: $(VENV)/.bench
+	$(RUN) benchmarks/refresh_race.py
 
 lint: $(VENV)/.test
 	$(RUN) -m ruff check
@@ -31,9 +35,10 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp for each set of extras, older than the metadata when it must be renewed.
+$(VENV)/.bench: EXTRAS := demo,redis
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.test: EXTRAS := test,redis
-$(VENV)/.demo $(VENV)/.test: setup.py pyproject.toml | $(RUN)
+$(VENV)/.bench $(VENV)/.demo $(VENV)/.test: setup.py pyproject.toml | $(RUN)
 	$(RUN) -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
 

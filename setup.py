@@ -48,6 +48,7 @@ setup(
         "demo": ["flask>=3", "gunicorn>=25.1"],
         "test": [
             "flask>=3",
+            "gevent>=24.11",
             "gunicorn>=25.1",
             "hypothesis>=6.100",
             "mypy>=1.15",
@@ -55,12 +56,18 @@ setup(
             "pytest-cov>=5",
             "pytest-randomly>=3.15",
             "pytest-timeout>=2.3",
+            # uWSGI, built beforehand.
+            "pyuwsgi>=2.0.28; sys_platform != 'win32'",
+            "redis>=5",
             "ruff>=0.9",
             # The first that makes a wheel without the package of that name.
             "setuptools>=70.1",
+            "types-gevent",
+            "types-greenlet",
             "types-requests",
             "types-setuptools",
             "types-WebOb",
+            "waitress>=3.0.1",
         ],
     },
     zip_safe=False,

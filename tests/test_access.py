@@ -107,7 +107,7 @@ def test_prefetch_is_recognised(headers: dict[str, str]) -> None:
     [
         pytest.param({}, id="nothing"),
         pytest.param({"Sec-Purpose": "", "Purpose": ""}, id="empty"),
-        pytest.param({"Purpose": "preview"}, id="another purpose"),
+        pytest.param({"Purpose": "navigate"}, id="another purpose"),
         pytest.param({"Sec-Fetch-Mode": "navigate"}, id="navigation"),
     ],
 )

@@ -330,7 +330,8 @@ def test_other_success_than_200_is_no_authentication(
     site: Site, call: Call, status: int
 ) -> None:
     site.answer(status, {} if status != 204 else None)
-    assert type(error_of(call, site)) is ClientRejected
+    expected = ClientRejected if status != 204 else APIUnavailable
+    assert type(error_of(call, site)) is expected
 
 
 def deep(levels: int) -> Any:
@@ -379,7 +380,11 @@ def test_hostile_error_body_ends_no_session(
 def test_body_that_is_no_object_ends_no_session(
     site: Site, call: Call, body: Any
 ) -> None:
+    """WorkOS speaks JSON: it was something on the way that answered."""
     site.workos.fail(Status(400, body=body))
+    assert type(error_of(call, site)) is APIUnavailable
+    site.workos.recover()
+    site.workos.fail(Status(401, body=body))
     assert type(error_of(call, site)) is ClientRejected
 
 

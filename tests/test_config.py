@@ -85,6 +85,15 @@ def test_every_missing_setting_is_reported_in_one_error() -> None:
         assert problem.startswith(f"{option} ({ENVIRON_NAMES[option][0]}) is missing;")
 
 
+@pytest.mark.parametrize(
+    "name", ["wos-auth-verifier", "wos-auth-marker", "workos-access-token"]
+)
+def test_cookie_name_of_another_cookie_of_ours_is_refused(name: str) -> None:
+    (problem,) = problems_of(cookie_name=name)
+
+    assert "another cookie of ours" in problem
+
+
 @pytest.mark.parametrize("option", list(REQUIRED))
 @pytest.mark.parametrize("value", [pytest.param("", id="empty"), None])
 def test_required_setting_cannot_be_empty(option: str, value: object) -> None:

@@ -460,7 +460,10 @@ def huge_token(harness: Harness) -> str:
 
 
 def no_keys(harness: Harness) -> str:
+    """The key is unknown, and looking for it fails after the code is used up."""
+    harness.sign_in(client=harness.new_client())
     path = approved(harness)
+    harness.workos.rotate_keys(keep_old=False)
     harness.workos.fail(500, path="jwks")
     return path
 
@@ -491,11 +494,11 @@ ERRORS = [
         answered(ConnectionRefused()), "exchange_unavailable", 503, id="unreachable"
     ),
     pytest.param(answered(InvalidJSON()), "exchange_unavailable", 503, id="no JSON"),
-    pytest.param(answered(401), "exchange_misconfigured", 500, id="bad API key"),
+    pytest.param(answered(401), "exchange_misconfigured", 502, id="bad API key"),
     pytest.param(
         answered(Status(400, json={"error": "invalid_client"})),
         "exchange_misconfigured",
-        500,
+        502,
         id="bad client",
     ),
     pytest.param(
@@ -511,7 +514,7 @@ ERRORS = [
         502,
         id="missing token",
     ),
-    pytest.param(foreign_token, "token_invalid", 500, id="token of another user"),
+    pytest.param(foreign_token, "token_invalid", 502, id="token of another user"),
     pytest.param(huge_token, "session_too_large", 500, id="session too large"),
     pytest.param(no_keys, "exchange_unavailable", 503, id="no key set"),
     pytest.param(
@@ -770,6 +773,32 @@ def test_keys_that_cannot_be_had_do_not_ask_for_a_reload(harness: Harness) -> No
     assert response.status == 503
     assert "refresh" not in response.text
     assert verifiers(harness) == []
+
+
+def test_code_is_not_used_up_while_there_are_no_keys(harness: Harness) -> None:
+    path = approved(harness)
+    harness.workos.fail(500, path="jwks")
+    response = come_back(harness, path)
+
+    assert (response.status, harness.workos.count("exchange")) == (503, 0)
+    assert "refresh" in response.text
+
+    harness.workos.recover()
+    harness.clock.advance(6)
+    assert come_back(harness, path).status == 303
+    assert harness.who()["user"] == "ada@example.com"
+
+
+def test_issuer_of_the_callback_is_compared_with_those_configured() -> None:
+    """An answer of another authorization server (RFC 9207)."""
+    issuer = "https://api.workos.com/user_management/client_test"
+    harness = Harness(config=make_config(issuer=issuer))
+
+    refused = come_back(harness, f"{approved(harness)}&iss=https://evil.example")
+    accepted = come_back(harness, f"{approved(harness)}&iss={issuer}")
+
+    assert (refused.status, accepted.status) == (400, 303)
+    assert harness.workos.count("exchange") == 1
 
 
 # Without state
@@ -1127,7 +1156,8 @@ def test_state_is_good_for_one_code(harness: Harness) -> None:
         headers={"Cookie": cookies},
     )
 
-    assert again.status == 302
+    assert again.status == 400
+    assert "finished already" in again.text
     assert harness.workos.count("exchange") == 1
 
 

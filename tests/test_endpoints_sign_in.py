@@ -736,3 +736,67 @@ def test_on_error_is_asked_about_a_damaged_link() -> None:
 
     assert codes == ["invalid_request"]
     assert response.status == 400
+
+
+def test_planted_cookie_that_gives_no_session_does_not_hide_a_loop(
+    harness: Harness,
+) -> None:
+    """A sibling site adds another user's session to every request: nobody is one."""
+    grace = harness.workos.add_user("grace@example.com")
+    other = harness.new_client()
+    harness.sign_in(grace, client=other)
+    planted = harness.session_cookie(other)
+    statuses = []
+    for _ in range(3):
+        harness.sign_in()
+        cookies = harness.client.jar.header("http://localhost:8000/auth/sign-in")
+        start = harness.client.get(
+            "/auth/sign-in", headers={"Cookie": f"{cookies}; wos-session={planted}"}
+        )
+        statuses.append(start.status)
+
+    assert statuses == [302, 302, 400]
+
+
+def test_many_planted_verifiers_do_not_fill_the_response(harness: Harness) -> None:
+    planted = "; ".join(f"wos-auth-verifier-{n:08x}=x" for n in range(170))
+    start = harness.client.get("/auth/sign-in", headers={"Cookie": planted})
+
+    assert start.status == 302
+    assert len(start.set_cookies) <= 1 + 2 * 20
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    ["https://evil.example/cb", "javascript:alert(1)", "not a url", "http://[::1"],
+)
+def test_link_with_another_redirect_uri_starts_nothing(
+    harness: Harness, redirect_uri: str
+) -> None:
+    """Sealed by this site or not: no callback of ours answers there."""
+    envelope = harness.middleware.service.envelope
+    text = json.dumps({"redirect_uri": redirect_uri}).encode()
+    sealed = envelope.seal_text(text, purpose="request")
+    start = harness.client.get(f"/auth/sign-in?request={sealed}")
+
+    assert start.status == 400
+    assert start.set_cookies == []
+
+
+@pytest.mark.parametrize("path", ["/auth/sign-in", "/callback", "/auth/sign-out"])
+def test_lying_script_name_leads_nowhere_else(harness: Harness, path: str) -> None:
+    """Behind some proxies a client can name the prefix."""
+    for method in ("GET", "HEAD", "POST"):
+        answer = run(
+            harness.middleware,
+            environ(
+                method,
+                path,
+                query="code=x",
+                script_name="//evil.example",
+                headers={"Sec-Fetch-Site": "same-origin"},
+            ),
+        )
+        location = answer.header("Location") or ""
+        assert not location.startswith("//")
+        assert "evil.example" not in location

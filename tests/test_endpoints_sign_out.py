@@ -621,3 +621,12 @@ def test_hosted_session_is_over_when_the_browser_has_followed() -> None:
     assert answer.headers["Location"] == SITE
     session = harness.workos.sessions[session_id]
     assert session.status(harness.clock()) == "revoked"
+
+
+def test_pages_with_a_form_let_the_browser_send_the_origin(harness: Harness) -> None:
+    """With ``no-referrer`` a browser without Fetch Metadata posts ``Origin: null``."""
+    confirm = harness.client.get("/auth/sign-out")
+    refused = harness.client.post("/auth/sign-out", cross_site=True)
+
+    assert confirm.header("Referrer-Policy") == "same-origin"
+    assert (refused.status, refused.header("Referrer-Policy")) == (403, "same-origin")

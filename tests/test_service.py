@@ -1024,6 +1024,19 @@ QUIET = """
     assert service._states == {}
 """
 
+DEBUGGED = """
+    import logging, sys
+
+    from tests.harness import make_config
+    from wsgi_authkit import AuthKitMiddleware
+
+    log = logging.getLogger("wsgi_authkit.anything")
+    log.debug("before")
+    for _ in range(2):
+        AuthKitMiddleware(lambda environ, start_response: [], make_config(), debug=True)
+    log.debug("after")
+"""
+
 FORKED = """
     import os, sys, threading
     from tests.processes import Site
@@ -1056,7 +1069,8 @@ FORKED = """
 """
 
 
-def run_python(code: str) -> None:
+def run_python(code: str) -> str:
+    """Run it in an interpreter of its own and return what it wrote to stderr."""
     done = subprocess.run(
         [
             sys.executable,
@@ -1071,10 +1085,15 @@ def run_python(code: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
 
 
 def test_nothing_happens_at_construction() -> None:
     run_python(QUIET)
+
+
+def test_debug_shows_the_logs_of_the_package_once() -> None:
+    assert run_python(DEBUGGED).split() == ["after"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -1263,3 +1282,15 @@ def test_no_secret_is_logged_by_the_middleware(
         harness.config.api_key,
     ):
         assert secret not in caplog.text
+
+
+@pytest.mark.parametrize("value", [None, ["accessToken"], "text"])
+def test_what_is_no_session_is_refused_as_one(site: Site, value: Any) -> None:
+    with pytest.raises(InvalidToken, match="neither a session nor a mapping"):
+        site.service.save_session(value)
+
+
+def test_state_that_is_no_text_is_a_state_of_nobody(site: Site) -> None:
+    with pytest.raises(VerifierMissing):
+        site.service.handle_callback("", "code", "\ud800")
+    assert site.service.clear_pending_verifier("\udfff\ud800").headers

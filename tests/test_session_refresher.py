@@ -473,9 +473,10 @@ def test_token_that_is_not_rotated_refreshes_again_and_again(site: Site) -> None
 # Tokens that do not verify
 
 
-def test_new_token_that_does_not_verify_is_not_stored(
+def test_new_token_that_does_not_verify_is_kept_and_not_served(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Its refresh token is the only good one: the old one ends the session."""
     browser = Browser(site)
     browser.visit()
     site.clock.advance(EXPIRED)
@@ -483,10 +484,12 @@ def test_new_token_that_does_not_verify_is_not_stored(
     result = browser.visit()
 
     assert result.session.reason == "unavailable"
-    assert result.headers == []
+    assert len(result.headers) == 1
     assert isinstance(result.error, RefreshUnavailable)
-    assert not result.error.transient
     assert '"permissions"' in caplog.text
+    site.clock.advance(60)
+    assert browser.visit().session.reason == "invalid_token"
+    assert site.refreshes == 1
 
 
 def test_new_token_that_never_verifies_makes_no_storm(site: Site) -> None:

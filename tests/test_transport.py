@@ -318,6 +318,35 @@ def test_dripping_body_is_cut_at_the_deadline(head: bytes, status: bytes) -> Non
 
 
 @pytest.mark.parametrize(
+    ("sent", "dripped"),
+    [
+        pytest.param(b"", b"HTTP/1.1 200 OK" + b" " * 9000, id="status line"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n", b"X-A: " + b"a" * 9000, id="header"),
+        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 400, id="continue"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"0" * 9000,
+            id="length of a chunk",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n",
+            b"X-A: " + b"a" * 9000,
+            id="trailer",
+        ),
+    ],
+)
+def test_dripping_head_is_cut_at_the_deadline(sent: bytes, dripped: bytes) -> None:
+    """http.client takes as many reads for it as the server pleases."""
+
+    def handler(wire: Wire, connection: socket.socket) -> None:
+        connection.sendall(sent)
+        wire.drip(connection, dripped)
+
+    with listening(handler) as wire, within(LONG), pytest.raises(APIUnavailable):
+        post(Transport(), wire, SHORT)
+
+
+@pytest.mark.parametrize(
     "head",
     [
         pytest.param(b"Content-Length: 9999\r\n\r\n", id="keep-alive"),

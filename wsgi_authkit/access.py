@@ -53,7 +53,10 @@ def is_prefetch(environ: WSGIEnvironment) -> bool:
         environ.get("HTTP_X_PURPOSE", ""),
         environ.get("HTTP_X_MOZ", ""),
     )
-    return any("prefetch" in purpose.lower() for purpose in purposes)
+    return any(
+        "prefetch" in purpose.lower() or "preview" in purpose.lower()
+        for purpose in purposes
+    )
 
 
 def prefers_html(environ: WSGIEnvironment) -> bool:

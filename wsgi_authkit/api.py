@@ -36,6 +36,7 @@ from wsgi_authkit.authentication import (
     text,
     texts,
 )
+from wsgi_authkit.breaker import Breaker
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.errors import (
     APIError,
@@ -123,6 +124,7 @@ class WorkOSClient:
         self._clock = clock
         self._monotonic = monotonic
         self._claimed = config.claim_token is None
+        self._breaker = Breaker(monotonic)
 
     @property
     def jwks_url(self) -> str:
@@ -201,19 +203,27 @@ class WorkOSClient:
         :raises APIUnavailable: WorkOS did not answer.
         :raises ClientRejected: Our credentials are bad.
         """
-        deadline = Deadline(REFRESH_DEADLINE, self._monotonic)
-        first = Deadline(REFRESH_ATTEMPT, self._monotonic)
         fields = {"refresh_token": refresh_token}
         if organization_id is not None:
             fields["organization_id"] = organization_id
+        # Both attempts are one call: a circuit that the first one opens must not keep
+        # the second from fetching the pair.
+        with self._breaker.guard():
+            return self._refresh(fields, client)
+
+    def _refresh(
+        self, fields: Mapping[str, Any], client: ClientInfo | None
+    ) -> Authentication:
+        deadline = Deadline(REFRESH_DEADLINE, self._monotonic)
+        first = Deadline(REFRESH_ATTEMPT, self._monotonic)
         try:
-            return self._authenticate("refresh_token", fields, client, first)
+            return self._ask_for_tokens("refresh_token", fields, client, first)
         except APIUnavailable as error:
             if not error.request_sent or error.status_code is not None:
                 raise
             log.info("a refresh was sent and not answered, it is repeated once")
         try:
-            return self._authenticate("refresh_token", fields, client, deadline)
+            return self._ask_for_tokens("refresh_token", fields, client, deadline)
         except APIUnavailable as error:
             # The first one was, whatever became of the second.
             error.request_sent = True
@@ -241,9 +251,10 @@ class WorkOSClient:
             WorkOS's identifier, such as ``"invalid_one_time_code"``.
         """
         deadline = Deadline(CALL_DEADLINE, self._monotonic)
-        return self._authenticate(grant_type, fields, client, deadline)
+        with self._breaker.guard():
+            return self._ask_for_tokens(grant_type, fields, client, deadline)
 
-    def _authenticate(
+    def _ask_for_tokens(
         self,
         grant_type: str,
         fields: Mapping[str, Any],
@@ -376,7 +387,8 @@ class WorkOSClient:
         step_up_if_unnamed: bool = False,
     ) -> APIError:
         """Return the error of an answer that is not a success."""
-        body = _error_body(answer)
+        found = _error_body(answer)
+        body = found or {}
         identifier = text(body, "error") or text(body, "code")
         status = answer.status_code
         # The identifier goes into the message, WorkOS's sentence does not: it echoes
@@ -396,7 +408,10 @@ class WorkOSClient:
             return RateLimited(
                 message, request_sent=True, retry_after=self._wait(answer), **common
             )
-        if status == 408 or status >= 500:
+        # WorkOS speaks JSON, but perhaps where it does not know the API key. Anything
+        # else is something on the way: a proxy, a firewall, a captive portal.
+        foreign = found is None and status != 401
+        if status == 408 or status >= 500 or foreign:
             return APIUnavailable(
                 message, request_sent=True, retry_after=self._wait(answer), **common
             )
@@ -474,9 +489,9 @@ def parse_retry_after(value: str | None, now: float) -> float:
     return min(max(seconds, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
 
 
-def _error_body(answer: Answer) -> Mapping[str, Any]:
+def _error_body(answer: Answer) -> Mapping[str, Any] | None:
     try:
         body = json.loads(answer.body)
     except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, Mapping) else {}
+        return None
+    return body if isinstance(body, Mapping) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlencode
@@ -13,7 +14,11 @@ from wsgi_authkit.access import client_info, is_navigation, prefers_html
 from wsgi_authkit.authentication import ClientInfo
 from wsgi_authkit.authorization import AuthorizationOptions
 from wsgi_authkit.config import url_origin
-from wsgi_authkit.errors import BadSeal, RefreshUnavailable
+from wsgi_authkit.errors import (
+    BadSeal,
+    RefreshNeedsAuthorization,
+    RefreshUnavailable,
+)
 from wsgi_authkit.options import Options, callback_path
 from wsgi_authkit.paths import safe_return_path
 from wsgi_authkit.responses import Response, json_error, json_response, page, redirect
@@ -29,6 +34,35 @@ log = logging.getLogger(__name__)
 _REQUEST: Final = "request"
 #: Seconds that a browser waits before it tries an unavailable page again.
 RETRY_AFTER: Final = 3
+
+# Whom an organization has lost cannot sign in to it.
+_ORGANIZATION_LOST: Final = frozenset(
+    {
+        "invalid_organization_id",
+        "organization_membership_not_found",
+        "organization_not_found",
+    }
+)
+
+
+def identify(
+    service: AuthKitService, options: Options, environ: WSGIEnvironment
+) -> AuthResult:
+    """Return who makes a request; a refresh on the way is told to the app's hooks."""
+    hooks: dict[str, Any] = {}
+    on_refresh, on_refresh_error = options.on_refresh, options.on_refresh_error
+    if on_refresh is not None:
+        hooks["on_refresh"] = lambda session: on_refresh(session, environ)
+    if on_refresh_error is not None:
+        hooks["on_refresh_error"] = lambda error, transient: on_refresh_error(
+            error, environ, transient
+        )
+    return service.with_auth(
+        environ.get("HTTP_COOKIE", ""),
+        client=client_info(environ),
+        navigation=is_navigation(environ),
+        **hooks,
+    )
 
 
 class Auth:
@@ -109,7 +143,8 @@ class Auth:
             return self._unavailable()
         return_to = path_and_query(self._environ)
         if is_navigation(self._environ):
-            return redirect(self.site_url(self.sign_in_url(return_to)))
+            url = self.sign_in_url(return_to, **self._step_up())
+            return redirect(self.site_url(url))
         return json_response(
             {
                 "error": {
@@ -117,15 +152,25 @@ class Auth:
                     "message": "Sign in first.",
                     "reason": self.session.reason,
                 },
-                "signInUrl": self.sign_in_url(),
+                "signInUrl": self.sign_in_url(**self._step_up()),
             },
             HTTPStatus.UNAUTHORIZED,
         )
 
+    def _step_up(self) -> dict[str, Any]:
+        """Return the options of a sign-in that takes the step WorkOS asked for."""
+        error = self._result.error
+        if (
+            not isinstance(error, RefreshNeedsAuthorization)
+            or error.reason in _ORGANIZATION_LOST
+        ):
+            return {}
+        return {"organization_id": error.organization_id}
+
     def _unavailable(self) -> Response:
         error = self._result.error
         wait = error.retry_after if isinstance(error, RefreshUnavailable) else 1
-        seconds = max(RETRY_AFTER, round(wait))
+        seconds = max(RETRY_AFTER, math.ceil(wait))
         if not prefers_html(self._environ):
             return json_error(
                 "unavailable",
@@ -182,8 +227,13 @@ class Auth:
 
     def endpoint_url(self, name: str) -> str:
         """Return the public path of one of the mounted endpoints."""
+        return f"{self._prefix}{self._options.mount}/{name}"
+
+    @property
+    def _prefix(self) -> str:
+        """Where the app is mounted; a server that takes it from a header may lie."""
         prefix = quoted_path({"SCRIPT_NAME": self._environ.get("SCRIPT_NAME", "")})
-        return f"{prefix}{self._options.mount}/{name}"
+        return safe_return_path(prefix, default="")
 
     def return_path(self, value: str | None) -> str:
         """Return where a sign-in ends: a safe path, ``return_pathname`` otherwise."""
@@ -194,7 +244,7 @@ class Auth:
     @property
     def _default_return_path(self) -> str:
         path = safe_return_path(self._options.return_pathname)
-        prefix = quoted_path({"SCRIPT_NAME": self._environ.get("SCRIPT_NAME", "")})
+        prefix = self._prefix
         if not prefix or path == prefix or path.startswith(f"{prefix}/"):
             return path
         return prefix + path
@@ -204,7 +254,11 @@ class Auth:
         # Who came back to one of these would sign in, or be signed out, again.
         names = ("sign-in", "sign-up", "sign-out")
         callback = callback_path(self._service.config.redirect_uri)
-        return [*(unquote(self.endpoint_url(name)) for name in names), callback]
+        return [
+            *(unquote(self.endpoint_url(name)) for name in names),
+            callback,
+            unquote(self._prefix) + callback,
+        ]
 
     def site_url(self, path: str) -> str:
         """Return a path on this site as redirects have it: absolute on ``base_url``."""
@@ -228,6 +282,7 @@ class Auth:
         if path:
             parameters["return_to"] = path
         chosen = AuthorizationOptions(**options).to_dict()
+        self.check_redirect_uri(chosen.get("redirect_uri"))
         if chosen:
             # As UTF-8, or a state in Cyrillic takes three times its room in the URL.
             text = json.dumps(chosen, ensure_ascii=False, separators=(",", ":"))
@@ -236,6 +291,14 @@ class Auth:
             )
         url = self.endpoint_url(name)
         return f"{url}?{urlencode(parameters)}" if parameters else url
+
+    def check_redirect_uri(self, redirect_uri: str | None) -> None:
+        """Refuse a redirect URI on which no callback answers.
+
+        :raises ValueError: It is not the configured one.
+        """
+        if redirect_uri not in (None, self._service.config.redirect_uri):
+            raise ValueError("redirect_uri must be the configured one")
 
     def open_request(self, sealed: str) -> dict[str, Any]:
         """Return the options that :meth:`sign_in_url` sealed into a link.

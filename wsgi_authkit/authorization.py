@@ -19,6 +19,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -40,6 +41,8 @@ FLOW_LIFETIME: Final = 600
 CLOCK_SKEW: Final = 60
 #: Flows that one browser can have pending; starting another ends the oldest.
 MAX_PENDING_FLOWS: Final = 5
+#: Verifier cookies of a browser that are looked at; more than that are planted.
+MAX_SURPLUS: Final = 20
 #: Bytes of custom state that an app may pass through a sign-in.
 MAX_CUSTOM_STATE: Final = 2048
 #: Bytes of a verifier cookie, name and value.
@@ -243,10 +246,10 @@ def verify_state(state: str, verifier_cookies: Iterable[str]) -> None:
     :raises VerifierMissing: There is no such cookie.
     :raises StateMismatch: None of them is the state.
     """
-    values = [value.encode("utf-8", "surrogateescape") for value in verifier_cookies]
+    values = [value.encode("utf-8", "surrogatepass") for value in verifier_cookies]
     if not values:
         raise VerifierMissing("the browser sent no verifier cookie for this sign-in")
-    expected = state.encode("utf-8", "surrogateescape")
+    expected = state.encode("utf-8", "surrogatepass")
     if not any(hmac.compare_digest(expected, value) for value in values):
         raise StateMismatch(
             "the state parameter is not the one that this browser was given"
@@ -259,7 +262,7 @@ def verifier_cookie_name(state: str) -> str:
     Two sign-ins in two tabs would overwrite each other's verifier under one name.
     """
     value = 0x811C9DC5
-    for byte in state.encode("utf-8", "surrogateescape"):
+    for byte in state.encode("utf-8", "surrogatepass"):
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return f"{VERIFIER_COOKIE}-{value:08x}"
 
@@ -283,7 +286,7 @@ def surplus_flows(
     :param cookies: Names and values of the browser's verifier cookies.
     """
     ages: dict[str, float] = {}
-    for name, state in cookies:
+    for name, state in islice(cookies, MAX_SURPLUS):
         try:
             issued_at = open_flow(encryption, state, now).issued_at
         except VerifierMissing:

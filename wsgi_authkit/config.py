@@ -51,6 +51,7 @@ _PUBLISHED_PASSWORDS: Final = (
     "complex_password_at_least_32_characters_long",
 )
 _MIN_DISTINCT_CHARACTERS: Final = 5
+_OWN_COOKIES: Final = ("wos-auth-verifier", "wos-auth-marker", "workos-access-token")
 _NEW_PASSWORD: Final = "make one with: openssl rand -base64 24"  # noqa: S105
 
 _VISIBLE = re.compile(r"[!-~]+")
@@ -426,6 +427,8 @@ def _check_cookie_name(config: AuthKitConfig) -> Iterator[str]:
             "!#$%&'*+-.^_`|~ only"
         )
         return
+    if name.startswith(_OWN_COOKIES):
+        yield f"{label} is the name of another cookie of ours; choose another one"
     # Browsers compare the prefixes without regard to case (RFC 6265bis 5.7).
     host_only = name.lower().startswith("__host-")
     parts = _split_url(config.redirect_uri)

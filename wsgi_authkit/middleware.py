@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_authkit._logs import show_debug_logs
 from wsgi_authkit._wsgi import AUTH_KEY, SESSION_KEY, Header, add_headers
-from wsgi_authkit.access import client_info, is_navigation
 from wsgi_authkit.api import WorkOSClient
-from wsgi_authkit.auth import Auth
+from wsgi_authkit.auth import Auth, identify
 from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.endpoints import CALLBACK, MOUNTED, Endpoint
 from wsgi_authkit.errors import ConfigurationError
-from wsgi_authkit.options import OnError, OnSuccess, Options, callback_path
+from wsgi_authkit.options import (
+    OnError,
+    OnRefresh,
+    OnRefreshError,
+    OnSuccess,
+    Options,
+    callback_path,
+)
 from wsgi_authkit.responses import is_public, private
 from wsgi_authkit.results import AuthResult
 from wsgi_authkit.service import AuthKitService
@@ -72,12 +78,20 @@ class AuthKitMiddleware:
     :param on_error: ``on_error(error, environ)`` gets every error of sign-in, sign-up
         and callback and may return a WSGI app that answers instead of our page. An
         error's ``error_description`` can name a person: do not log it.
+    :param on_refresh: ``on_refresh(session, environ)`` is told of every refreshed
+        session, once a call to WorkOS. What it raises is logged and ignored.
+    :param on_refresh_error: ``on_refresh_error(error, environ, transient)`` is told of
+        every call that gave no session; ``transient`` says whether trying again can
+        help. What it raises is logged and ignored.
     :param refresh_buffer: Seconds before an access token's expiry from which it is
         refreshed. ``None`` is 60, 30 for tokens of 5 minutes or less, and never over
         half of a token's life; 0 refreshes after expiry only.
     :param store: Where refreshes are coordinated and ended sessions are remembered:
-        ``"auto"``, ``"memory:"``, or an object with the methods of
-        :class:`~wsgi_authkit.stores.Store`.
+        ``"auto"`` (a private SQLite file that this user's processes share),
+        ``"memory:"``, ``"sqlite:///path"``, ``"redis://…"``, ``"rediss://…"``,
+        ``"unix://…"``, or an object with the methods of
+        :class:`~wsgi_authkit.stores.Store`. Processes that do not see one file system
+        need Redis.
     :param session_storage: ``"cookie"``, or a factory that is given the configuration
         and returns a :class:`~wsgi_authkit.SessionStorage`.
     :param allow_insecure: Accept a redirect URI with http off this machine: sessions
@@ -103,6 +117,8 @@ class AuthKitMiddleware:
         allowed_return_urls: Sequence[str] = (),
         on_success: OnSuccess | None = None,
         on_error: OnError | None = None,
+        on_refresh: OnRefresh | None = None,
+        on_refresh_error: OnRefreshError | None = None,
         refresh_buffer: float | None = None,
         store: str | Store = "auto",
         session_storage: str | Callable[[AuthKitConfig], SessionStorage] = "cookie",
@@ -122,6 +138,8 @@ class AuthKitMiddleware:
                 allowed_return_urls=tuple(allowed_return_urls),
                 on_success=on_success,
                 on_error=on_error,
+                on_refresh=on_refresh,
+                on_refresh_error=on_refresh_error,
                 refresh_buffer=refresh_buffer,
                 session_storage=session_storage,
                 debug=debug,
@@ -186,11 +204,7 @@ class AuthKitMiddleware:
             if self._options.debug:
                 log.debug("answered here: %s", environ.get("PATH_INFO", ""))
             return endpoint(auth)(environ, start_response)
-        result = site.service.with_auth(
-            environ.get("HTTP_COOKIE", ""),
-            client=client_info(environ),
-            navigation=is_navigation(environ),
-        )
+        result = identify(site.service, self._options, environ)
         self._bind(site, environ, result)
         if self._options.debug:
             log.debug("%r, %d cookies to set", result, len(result.headers))

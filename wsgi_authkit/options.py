@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from wsgi_authkit.authentication import Authentication, OAuthTokens
 from wsgi_authkit.config import url_origin
-from wsgi_authkit.errors import AuthKitError, ConfigurationError
+from wsgi_authkit.errors import AuthKitError, ConfigurationError, RefreshError
 from wsgi_authkit.paths import safe_return_path
 from wsgi_authkit.session import Impersonator, Session, User
 
@@ -57,6 +57,11 @@ OnSuccess: TypeAlias = (
 #: Gets every error of sign-in, sign-up and callback; may return a WSGI app to answer.
 OnError: TypeAlias = "Callable[[AuthKitError, WSGIEnvironment], WSGIApplication | None]"
 
+#: Gets every refreshed session, once a call to WorkOS.
+OnRefresh: TypeAlias = "Callable[[Session, WSGIEnvironment], object]"
+#: Gets every refresh that failed, and whether trying again can help.
+OnRefreshError: TypeAlias = "Callable[[RefreshError, WSGIEnvironment, bool], object]"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -72,6 +77,8 @@ class Options:
     allowed_return_urls: tuple[str, ...] = ()
     on_success: OnSuccess | None = None
     on_error: OnError | None = None
+    on_refresh: OnRefresh | None = None
+    on_refresh_error: OnRefreshError | None = None
     refresh_buffer: float | None = None
     session_storage: str | Callable[..., object] = "cookie"
     debug: bool = False
@@ -103,7 +110,7 @@ class Options:
             yield "refresh_buffer must be seconds, 0 or more, or None"
         if self.session_storage != "cookie" and not callable(self.session_storage):
             yield 'session_storage must be "cookie" or a factory of a SessionStorage'
-        for name in ("on_success", "on_error"):
+        for name in ("on_success", "on_error", "on_refresh", "on_refresh_error"):
             hook = getattr(self, name)
             if hook is not None and not callable(hook):
                 yield f"{name} must be callable"

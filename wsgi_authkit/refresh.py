@@ -263,16 +263,16 @@ class RefreshCoordinator:
         self, step: _Step, owner: str, request: RefreshRequest
     ) -> RefreshResult | None:
         """Return ``None`` with the lease, a result without it."""
-        for interval in _intervals():
-            if self._ledger.acquire(_LEASE, step.token, owner, LEASE):
-                return None
+        intervals = _intervals()
+        while not self._ledger.acquire(_LEASE, step.token, owner, LEASE):
+            interval = next(intervals)
             if request.usable or self._monotonic() + interval > step.deadline:
                 return self._give_up(request)
             self._sleep(interval)
             result = self._news(step)
             if result is not None:
                 return result
-        raise AssertionError  # the intervals do not end
+        return None
 
     @staticmethod
     def _give_up(request: RefreshRequest) -> RefreshResult:

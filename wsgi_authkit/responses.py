@@ -35,9 +35,9 @@ _COMMON: Final[tuple[Header, ...]] = (
     *_PRIVATE,
     ("Vary", "Cookie"),
     ("X-Content-Type-Options", "nosniff"),
-    # The URL of a callback holds a code.
-    ("Referrer-Policy", "no-referrer"),
 )
+# The URL of a callback holds a code.
+_NO_REFERRER: Final = ("Referrer-Policy", "no-referrer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Response:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         headers = [*self.headers, *_COMMON]
+        if not any(name == _NO_REFERRER[0] for name, _ in self.headers):
+            headers.append(_NO_REFERRER)
         if self.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             headers.append(("Content-Length", str(len(self.body))))
         start_response(f"{self.status.value} {self.status.phrase}", headers)
@@ -116,7 +118,7 @@ def page(
     """Return a small accessible HTML page.
 
     :param paragraphs: Text, escaped here.
-    :param actions: HTML, made with :func:`link` or :func:`button`.
+    :param actions: HTML, made with :func:`link` or :func:`post_button`.
     :param retry_after: Seconds after which the page loads itself again.
     """
     extra = list(headers)

@@ -57,10 +57,17 @@ from wsgi_authkit.session import (
     parse_payload,
 )
 from wsgi_authkit.session_reader import SealedSession, SessionReader
-from wsgi_authkit.session_refresher import SessionRefresher
+from wsgi_authkit.session_refresher import (
+    OnNotRefreshed,
+    OnRefreshed,
+    RefreshContext,
+    SessionRefresher,
+    ignore,
+)
 from wsgi_authkit.session_storage import Cookies, CookieSessionStorage, SessionStorage
 from wsgi_authkit.sign_in import SignIn
 from wsgi_authkit.stores import Store, check_store, open_store
+from wsgi_authkit.stores.key_archive import LedgerKeyArchive
 from wsgi_authkit.stores.ledger import Ledger
 from wsgi_authkit.tokens import KeySet, TokenVerifier, is_token_expiring, refresh_buffer
 
@@ -80,14 +87,25 @@ class _State:
     def __init__(self, service: AuthKitService) -> None:
         config, clock = service.config, service.clock
         encryption, storage = service.encryption, service.storage
-        self.api = WorkOSClient(config, http=service._http, clock=clock)
+        # Who brings a clock of their own moves all the time there is with it.
+        monotonic = time.monotonic if clock is time.time else clock
+        self.api = WorkOSClient(
+            config, http=service._http, clock=clock, monotonic=monotonic
+        )
+        ledger = Ledger(
+            open_store(service._store, clock=clock),
+            service.envelope,
+            config.client_id,
+            monotonic=monotonic,
+        )
         self.verifier = TokenVerifier(
-            key_set=KeySet(self.api.fetch_jwks, clock=clock),
+            key_set=KeySet(
+                self.api.fetch_jwks, archive=LedgerKeyArchive(ledger), clock=clock
+            ),
             clock=clock,
             issuers=config.issuers,
             client_id=config.client_id,
         )
-        ledger = Ledger(open_store(service._store), service.envelope, config.client_id)
         self.coordinator = RefreshCoordinator(ledger, clock=clock)
         self.reader = SessionReader(
             storage,
@@ -98,7 +116,12 @@ class _State:
             clock=clock,
         )
         self.refresher = SessionRefresher(
-            self.api, self.verifier, encryption, self.coordinator, clock=clock
+            self.api,
+            self.verifier,
+            encryption,
+            self.coordinator,
+            self.reader,
+            clock=clock,
         )
         self.sign_in = SignIn(
             config,
@@ -178,6 +201,8 @@ class AuthKitService:
         *,
         client: ClientInfo | None = None,
         navigation: bool = False,
+        on_refresh: OnRefreshed = ignore,
+        on_refresh_error: OnNotRefreshed = ignore,
     ) -> AuthResult:
         """Return who makes a request, with a session that is refreshed if need be.
 
@@ -187,13 +212,20 @@ class AuthKitService:
         :param navigation: The request is a top-level navigation. Only then is the
             cookie of a session that is over deleted: the late answer of a background
             request could otherwise delete the new one that another has brought.
+        :param on_refresh: Gets the new session, once a call to WorkOS. What it raises
+            is logged and ignored; so with the next.
+        :param on_refresh_error: Gets the :class:`~wsgi_authkit.RefreshError` of a call
+            that failed, and whether trying again can help.
         """
         found = self._state.reader.find(cookies)
         if isinstance(found, AnonymousSession):
             return self._anonymous(found.reason, cookies, navigation=navigation)
         if not self._is_due(found):
             return _served(found)
-        return self._with_refresh(found, cookies, client, navigation=navigation)
+        context = RefreshContext(
+            client=client, on_refresh=on_refresh, on_refresh_error=on_refresh_error
+        )
+        return self._with_refresh(found, cookies, context, navigation=navigation)
 
     def get_session(self, cookies: Cookies) -> Session | AnonymousSession:
         """Return the verified session of a request, without ever refreshing it."""
@@ -274,12 +306,14 @@ class AuthKitService:
         cookies: Cookies = None,
         client: ClientInfo | None = None,
         navigation: bool = False,
+        on_refresh: OnRefreshed = ignore,
+        on_refresh_error: OnNotRefreshed = ignore,
     ) -> RefreshOutcome:
         """Refresh a session now, and switch it to an organization if one is named.
 
         Expected answers of WorkOS are outcomes, never exceptions.
 
-        :param navigation: As for :meth:`with_auth`.
+        :param navigation: As for :meth:`with_auth`; the hooks too.
         """
         wanted = organization_id or None
         found = SealedSession(
@@ -289,28 +323,22 @@ class AuthKitService:
             session=session,
             expired=False,
         )
+        context = RefreshContext(
+            client=client, on_refresh=on_refresh, on_refresh_error=on_refresh_error
+        )
         result = self._state.refresher.refresh(
-            found, client, explicit=True, wanted=wanted
+            found, context, explicit=True, wanted=wanted
         )
         return self._outcome(result, session, wanted, cookies, navigation=navigation)
 
     def switch_organization(
-        self,
-        session: Session,
-        organization_id: str,
-        *,
-        cookies: Cookies = None,
-        client: ClientInfo | None = None,
-        navigation: bool = False,
+        self, session: Session, organization_id: str, **options: Any
     ) -> RefreshOutcome:
-        """Switch a session to another organization, see :meth:`refresh_session`."""
-        return self.refresh_session(
-            session,
-            organization_id,
-            cookies=cookies,
-            client=client,
-            navigation=navigation,
-        )
+        """Switch a session to another organization.
+
+        :param options: Those of :meth:`refresh_session`.
+        """
+        return self.refresh_session(session, organization_id, **options)
 
     def create_sign_in(self, **options: Any) -> AuthorizationResult:
         """Start a sign-in, see :meth:`create_authorization`."""
@@ -409,7 +437,7 @@ class AuthKitService:
         self,
         found: SealedSession,
         cookies: Cookies,
-        client: ClientInfo | None,
+        context: RefreshContext,
         *,
         navigation: bool,
     ) -> AuthResult:
@@ -417,7 +445,7 @@ class AuthKitService:
         for _ in range(_MAX_REFRESHES):
             if self._state.refresher.refreshed_recently(current):
                 break
-            result = self._state.refresher.refresh(current, client)
+            result = self._state.refresher.refresh(current, context)
             if result.kind != "refreshed":
                 return self._not_refreshed(
                     result, current, original, cookies, navigation=navigation
@@ -566,6 +594,8 @@ def to_payload(
         return value._payload
     if isinstance(value, Authentication):
         return value.to_payload()
+    if not isinstance(value, Mapping):
+        raise InvalidToken("the session is neither a session nor a mapping")
     try:
         return parse_payload(value)
     except BadSeal as error:
@@ -573,6 +603,4 @@ def to_payload(
 
 
 def _served(found: SealedSession) -> AuthResult:
-    if found.session is None:
-        return AuthResult(session=AnonymousSession("expired"))
-    return AuthResult(session=found.session)
+    return AuthResult(session=found.session or AnonymousSession("expired"))

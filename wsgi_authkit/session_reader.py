@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsgi_authkit._logs import OnceAMinute
 from wsgi_authkit.errors import (
     BadSeal,
     InvalidClaim,
@@ -72,6 +73,7 @@ class SessionReader:
         self._has_ended = has_ended
         self._cookie_names = (cookie_name, f"{cookie_name}.0")
         self._clock = clock
+        self._time_to_log_conflict = OnceAMinute()
 
     def find(self, cookies: Cookies) -> SealedSession | AnonymousSession:
         """Return the one session of the cookies, or why there is none."""
@@ -94,11 +96,13 @@ class SessionReader:
             return AnonymousSession(_strongest(reasons))
         chosen = _newest_of_one_user(found)
         if chosen is None:
-            log.warning(
-                "a browser sent sessions of different users in one request; none is "
-                "believed, for a sibling site may have planted one. A cookie_name that "
-                "begins with __Host-, or no cookie_domain, prevents it"
-            )
+            if self._time_to_log_conflict:
+                log.warning(
+                    "a browser sent sessions of different users in one request; none "
+                    "is believed, for a sibling site may have planted one. A "
+                    "cookie_name that begins with __Host-, or no cookie_domain, "
+                    "prevents it"
+                )
             return AnonymousSession("invalid_cookie")
         return chosen
 

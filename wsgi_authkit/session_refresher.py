@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from wsgi_authkit._logs import OnceAMinute
 from wsgi_authkit.api import WorkOSClient
@@ -19,19 +19,48 @@ from wsgi_authkit.errors import (
     InvalidGrant,
     InvalidToken,
     KeySetUnavailable,
+    RefreshError,
     RefreshNeedsAuthorization,
     RefreshRejected,
     RefreshUnavailable,
     TokenExpired,
     UnknownKey,
 )
-from wsgi_authkit.refresh import RefreshCoordinator, RefreshRequest, RefreshResult
+from wsgi_authkit.refresh import (
+    RefreshCoordinator,
+    RefreshRequest,
+    RefreshResult,
+    describe,
+)
 from wsgi_authkit.seal import Encryption
-from wsgi_authkit.session import SessionPayload, dump_payload
-from wsgi_authkit.session_reader import SealedSession
+from wsgi_authkit.session import Session, SessionPayload, dump_payload
+from wsgi_authkit.session_reader import SealedSession, SessionReader
 from wsgi_authkit.tokens import TokenVerifier, read_unverified_claims
 
 log = logging.getLogger(__name__)
+
+
+#: Gets the new session.
+OnRefreshed: TypeAlias = Callable[[Session], object]
+#: Gets the error, and whether trying again can help.
+OnNotRefreshed: TypeAlias = Callable[[RefreshError, bool], object]
+
+
+def ignore(*_: object) -> None:
+    """Do nothing about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshContext:
+    """For whom a session is refreshed, and who is told about it.
+
+    The hooks run once a call to WorkOS, not once a waiter. What they raise is logged
+    and ignored.
+    """
+
+    client: ClientInfo | None = None
+    on_refresh: OnRefreshed = ignore
+    on_refresh_error: OnNotRefreshed = ignore
 
 
 class SessionRefresher:
@@ -43,10 +72,12 @@ class SessionRefresher:
         verifier: TokenVerifier,
         encryption: Encryption,
         coordinator: RefreshCoordinator,
+        reader: SessionReader,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._api = api
+        self._reader = reader
         self._verifier = verifier
         self._encryption = encryption
         self._coordinator = coordinator
@@ -57,7 +88,7 @@ class SessionRefresher:
     def refresh(
         self,
         found: SealedSession,
-        client: ClientInfo | None,
+        context: RefreshContext,
         *,
         explicit: bool = False,
         wanted: str | None = None,
@@ -68,10 +99,20 @@ class SessionRefresher:
         :param wanted: The organization to switch to.
         """
 
-        def call(refresh_token: str, organization_id: str | None) -> RefreshResult:
-            return self._call(found, refresh_token, organization_id, client)
+        made: list[RefreshResult | RefreshError] = []
 
-        return self._coordinator.refresh(
+        def call(refresh_token: str, organization_id: str | None) -> RefreshResult:
+            try:
+                result = self._call(
+                    found, refresh_token, organization_id, context.client
+                )
+            except RefreshError as error:
+                made.append(error)
+                raise
+            made.append(result)
+            return result
+
+        result = self._coordinator.refresh(
             RefreshRequest(
                 refresh_token=found.payload.refresh_token,
                 session_id=str(found.claims.get("sid")),
@@ -82,6 +123,29 @@ class SessionRefresher:
                 call=call,
             )
         )
+        # After publishing: a hook that takes its time holds up nobody but its caller.
+        # Of a session that was signed out meanwhile an app must not keep anything.
+        ended = describe(result) if result.kind == "ended" else None
+        for outcome in made:
+            self._tell(context, ended or outcome)
+        return result
+
+    def _tell(
+        self, context: RefreshContext, outcome: RefreshResult | RefreshError
+    ) -> None:
+        try:
+            if isinstance(outcome, RefreshError):
+                transient = (
+                    isinstance(outcome, RefreshUnavailable) and outcome.transient
+                )
+                context.on_refresh_error(outcome, transient)
+                return
+            opened = self._reader.open(outcome.sealed)
+            if isinstance(opened, SealedSession) and opened.session is not None:
+                context.on_refresh(opened.session)
+        except Exception:
+            # The session is refreshed, whatever the app does about it.
+            log.exception("a refresh hook failed")
 
     def _call(
         self,
@@ -158,6 +222,10 @@ class SessionRefresher:
         except (KeySetUnavailable, UnknownKey):
             # It came from WorkOS over TLS and is verified before it is served. The
             # pair must not be lost because the keys are late.
+            return read_unverified_claims(token)
+        except InvalidToken as error:
+            # Nor because an issuer or a JWT template was set wrong.
+            self._operator_error(error)
             return read_unverified_claims(token)
 
     def _operator_error(self, error: Exception) -> RefreshUnavailable:

@@ -287,7 +287,16 @@ class SignIn:
         self, code: str, flow: Flow, client: ClientInfo | None
     ) -> Authentication:
         try:
+            # A code that is used up while there are no keys would be lost.
+            self._verifier.key_set.ensure_loaded()
             return self._api.exchange_code(code, flow.code_verifier, client=client)
+        except KeySetUnavailable as error:
+            raise AuthorizationError(
+                "the keys to verify the sign-in with could not be had",
+                code="exchange_unavailable",
+                retry_after=error.retry_after,
+                retryable=True,
+            ) from error
         except InvalidGrant as error:
             raise AuthorizationError(
                 "WorkOS refused the code: it is used or expired",

@@ -218,6 +218,13 @@ class KeySet:
             raise InvalidToken(message)
         return keys[0]
 
+    def ensure_loaded(self) -> None:
+        """Fetch the keys unless there are some.
+
+        :raises KeySetUnavailable: There are none to be had.
+        """
+        self._current_set()
+
     def load(self, document: bytes, fetched_at: float) -> None:
         """Take over a document that was fetched earlier, unless a newer one is held.
 

@@ -8,11 +8,15 @@ web server's worker needs, and turns every failure on the way into
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Any, Final
@@ -171,9 +175,79 @@ def _new_session() -> requests.Session:
     import requests
 
     session = requests.Session()
+    adapter = _deadline_adapter()
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session
+
+
+class _TimedReader(io.RawIOBase):
+    """A socket's stream of which all reads together have until a deadline.
+
+    http.client reads a status line, a header or the length of a chunk with as many
+    reads as it takes, each with the socket's whole time-out: a server that sends a
+    byte a second would hold a worker, and outlast the lease of a refresh.
+    """
+
+    def __init__(self, stream: io.RawIOBase, sock: socket.socket, end: float) -> None:
+        self._stream = stream
+        self._sock = sock
+        self._end = end
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """A response that has been read to its end by a deadline, or never."""
+
+    def __init__(
+        self, sock: socket.socket, *args: Any, end: float, **options: Any
+    ) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, end))
+
+
+def _deadline_adapter() -> requests.adapters.HTTPAdapter:
+    """Return an adapter for which the read time-out is that of the whole response."""
+    from requests.adapters import HTTPAdapter
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+
+    def timed(connection_class: Any) -> Any:
+        class TimedConnection(connection_class):  # type: ignore[misc]
+            def getresponse(self) -> Any:
+                if self.timeout is not None:
+                    end = time.monotonic() + self.timeout
+                    self.response_class = partial(_TimedResponse, end=end)
+                return super().getresponse()
+
+        return TimedConnection
+
+    class TimedHTTPPool(HTTPConnectionPool):
+        ConnectionCls = timed(HTTPConnectionPool.ConnectionCls)
+
+    class TimedHTTPSPool(HTTPSConnectionPool):
+        ConnectionCls = timed(HTTPSConnectionPool.ConnectionCls)
+
+    adapter = HTTPAdapter()
+    adapter.poolmanager.pool_classes_by_scheme = {
+        "http": TimedHTTPPool,
+        "https": TimedHTTPSPool,
+    }
+    return adapter
 
 
 def _read(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,6 +28,8 @@ class _Text(NamedTuple):
 
 _BAD, _UNAVAILABLE = HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE
 _OURS = HTTPStatus.INTERNAL_SERVER_ERROR
+# WorkOS, or what was configured there, and not this program.
+_UPSTREAM = HTTPStatus.BAD_GATEWAY
 
 _AGAIN: Final = "Please start the sign-in again."
 _OPERATOR: Final = (
@@ -81,7 +84,7 @@ _TEXTS: Final[dict[str, _Text]] = {
         "The sign-in service cannot be reached at the moment.",
     ),
     "exchange_misconfigured": _Text(
-        _OURS, "Signing in does not work at the moment", _OPERATOR
+        _UPSTREAM, "Signing in does not work at the moment", _OPERATOR
     ),
     "authorization_required": _Text(
         HTTPStatus.FORBIDDEN,
@@ -89,9 +92,11 @@ _TEXTS: Final[dict[str, _Text]] = {
         "Your organization asks for another way of signing in. Please start again.",
     ),
     "tokens_missing": _Text(
-        HTTPStatus.BAD_GATEWAY, "Signing in does not work at the moment", _OPERATOR
+        _UPSTREAM, "Signing in does not work at the moment", _OPERATOR
     ),
-    "token_invalid": _Text(_OURS, "Signing in does not work at the moment", _OPERATOR),
+    "token_invalid": _Text(
+        _UPSTREAM, "Signing in does not work at the moment", _OPERATOR
+    ),
     "session_too_large": _Text(
         _OURS, "Your session is too large for a browser", _OPERATOR
     ),
@@ -129,12 +134,12 @@ def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
     """Return our own answer to a failed sign-in."""
     text = _TEXTS[error.code]
     headers = list(error.headers)
-    retry_after = None
-    if text.status is _UNAVAILABLE:
-        retry_after = max(RETRY_AFTER, round(error.retry_after or 1))
-    if prefers_json(auth.environ):
-        if retry_after is not None:
-            headers.append(("Retry-After", str(retry_after)))
+    seconds = max(RETRY_AFTER, math.ceil(error.retry_after or 1))
+    as_json = prefers_json(auth.environ)
+    reloads = error.retryable and not as_json
+    if text.status is _UNAVAILABLE and not reloads:
+        headers.append(("Retry-After", str(seconds)))
+    if as_json:
         return json_error(error.code, text.title, text.status, headers)
     advice = [text.advice]
     if error.retryable:
@@ -145,7 +150,7 @@ def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
         actions=link("Start again", auth.sign_in_path),
         status=text.status,
         headers=headers,
-        retry_after=retry_after if error.retryable else None,
+        retry_after=seconds if reloads else None,
     )
 
 

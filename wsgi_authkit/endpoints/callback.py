@@ -8,8 +8,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from wsgi_authkit._wsgi import Header
-from wsgi_authkit.access import is_navigation, is_person, is_prefetch
-from wsgi_authkit.auth import Auth
+from wsgi_authkit.access import is_person, is_prefetch
+from wsgi_authkit.auth import Auth, identify
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.endpoints._failure import ask_app, explain, fail, with_headers
 from wsgi_authkit.endpoints._marker import find_marker, marker_headers
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SINGLE: Final = ("code", "state", "error", "error_description")
+_SINGLE: Final = ("code", "state", "error", "error_description", "iss")
 
 
 def callback(auth: Auth) -> WSGIApplication:
@@ -41,6 +41,7 @@ def callback(auth: Auth) -> WSGIApplication:
         return redirect(auth.site_url(auth.return_path(None)), see_other=True)
     try:
         query = parse_query(auth.environ, _SINGLE)
+        _check_issuer(auth, query.get("iss"))
     except AuthorizationError as error:
         return fail(auth, error)
     # WorkOS has been seen to send back the text "null" for no state.
@@ -50,6 +51,13 @@ def callback(auth: Auth) -> WSGIApplication:
     if query.get("code") and not state:
         return _without_state(auth)
     return _finish(auth, query.get("code"), state)
+
+
+def _check_issuer(auth: Auth, issuer: str | None) -> None:
+    """Refuse the answer of another authorization server (RFC 9207 2.4)."""
+    issuers = auth.service.config.issuers
+    if issuer is not None and issuers and issuer not in issuers:
+        raise AuthorizationError("the iss parameter is not one of the issuers")
 
 
 def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
@@ -167,20 +175,19 @@ def _without_verifier(
     once.
     """
     flow = auth.service.peek_flow(state)
-    found = auth.service.with_auth(
-        auth.cookies, client=auth.client, navigation=is_navigation(auth.environ)
-    )
+    found = identify(auth.service, auth.options, auth.environ)
     error.headers += found.headers
     return_to = auth.return_path(flow.return_path if flow else None)
     if found.session:
         return redirect(auth.site_url(return_to), error.headers, see_other=True)
-    if found.session.status == "unavailable":
-        unavailable = Auth(auth.service, auth.options, auth.environ, found)
-        return with_headers(unavailable.challenge(), error.headers)
     answer = ask_app(auth, error)
     if answer is not None:
         return answer
-    if not is_person(auth.environ) or (flow is not None and flow.restarted):
+    if found.session.status == "unavailable":
+        unavailable = Auth(auth.service, auth.options, auth.environ, found)
+        return with_headers(unavailable.challenge(), error.headers)
+    restarted = flow is not None and flow.restarted
+    if restarted or error.code == "flow_used" or not is_person(auth.environ):
         return explain(auth, error)
     return _restart(auth, flow, return_to, error)
 

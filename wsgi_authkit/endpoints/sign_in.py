@@ -85,6 +85,7 @@ def _read(auth: Auth) -> tuple[str | None, dict[str, Any]]:
             options.update(auth.open_request(query["request"]))
         except BadSeal as error:
             raise AuthorizationError("the request parameter does not open") from error
+    auth.check_redirect_uri(options.get("redirect_uri"))
     return_to = auth.return_path(query.get("return_to"))
     return return_to, options
 
@@ -94,16 +95,19 @@ def _count(auth: Auth) -> Marker | None:
     marker = find_marker(auth)
     if marker is None or not marker.finished:
         return None
-    if auth.service.storage.load_session(auth.cookies):
+    found = auth.service.get_session(auth.cookies)
+    # A cookie that is there and gives no session, a planted one perhaps, loops too.
+    if found or found.reason in ("expired", "unavailable"):
         return None
     return replace(marker, starts=marker.starts + 1)
 
 
 def _loop() -> AuthorizationError:
     return AuthorizationError(
-        "a browser signs in again and again without ever sending the session cookie; "
+        "a browser signs in again and again and never sends a good session cookie; "
         "likely causes: cookies blocked, cookie_domain not of this site, https in the "
-        "redirect URI and http in the browser, or a session over 4 KB",
+        "redirect URI and http in the browser, a cookie planted by a sibling site, or "
+        "processes with different cookie passwords",
         code="sign_in_loop",
     )
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# With "no-referrer" browsers post the form with `Origin: null`, and where they send no
+# Fetch Metadata nothing would prove that it comes from this site.
+_SAME_ORIGIN: Final = ("Referrer-Policy", "same-origin")
+
 #: Bytes of a form or JSON body that are read.
 MAX_BODY: Final = 16 * 1024
 
@@ -58,6 +62,7 @@ def _confirm(auth: Auth) -> WSGIApplication:
         "Sign out?",
         ["You will be signed out of this site."],
         actions=post_button("Sign out", auth.endpoint_url("sign-out"), fields),
+        headers=[_SAME_ORIGIN],
     )
 
 
@@ -73,6 +78,7 @@ def _forbidden(auth: Auth) -> WSGIApplication:
         "You are still signed in",
         ["The request to sign out did not come from this site."],
         actions=link("Sign out here", auth.endpoint_url("sign-out")),
+        headers=[_SAME_ORIGIN],
         status=HTTPStatus.FORBIDDEN,
     )
 

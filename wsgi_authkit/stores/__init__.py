@@ -7,7 +7,10 @@ are encrypted by whoever uses the store, so a store sees neither tokens nor pers
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Final, Protocol
 
 from wsgi_authkit.errors import ConfigurationError
@@ -64,26 +67,74 @@ def check_store(spec: str | Store) -> None:
         _check_methods(spec)
 
 
-def open_store(spec: str | Store) -> Store:
+def open_store(spec: str | Store, *, clock: Callable[[], float] = time.time) -> Store:
     """Return the store that ``spec`` names; an object is returned as it is.
 
-    :param spec: ``"auto"`` or ``"memory:"`` for the memory of each process, or an
-        object with the methods of :class:`Store`.
+    Nothing is opened before the first use.
+
+    :param spec: ``"auto"``, ``"memory:"``, ``"sqlite:///path"``, ``"redis://…"``,
+        ``"rediss://…"``, ``"unix://…"``, or an object with the methods of
+        :class:`Store`. ``auto`` is a private SQLite file that one user's processes on
+        one file system share; memory on Windows, and under a clock of one's own, which
+        other processes do not have.
+    :param clock: Unix seconds.
     :raises ConfigurationError: It is none of these.
     """
     check_store(spec)
-    return _opener(spec)() if isinstance(spec, str) else spec
+    return _opener(spec)(spec, clock) if isinstance(spec, str) else spec
 
 
-def _opener(spec: str) -> Callable[[], Store]:
-    try:
-        return _OPENERS[spec]
-    except KeyError:
+def _open_memory(_: str, clock: Callable[[], float]) -> Store:
+    return MemoryStore(time.monotonic if clock is time.time else clock)
+
+
+def _open_auto(spec: str, clock: Callable[[], float]) -> Store:
+    if os.name != "posix" or clock is not time.time:
+        return _open_memory(spec, clock)
+    from wsgi_authkit.stores.sqlite import SQLiteStore, private_file
+
+    return SQLiteStore(private_file)
+
+
+def _open_sqlite(spec: str, clock: Callable[[], float]) -> Store:
+    from wsgi_authkit.stores.sqlite import SQLiteStore
+
+    return SQLiteStore(spec.removeprefix("sqlite://"), clock=clock)
+
+
+def _open_redis(spec: str, _: Callable[[], float]) -> Store:
+    from wsgi_authkit.stores.redis import RedisStore
+
+    return RedisStore.from_url(spec)
+
+
+_Opener = Callable[[str, Callable[[], float]], Store]
+
+_NAMED: Final[Mapping[str, _Opener]] = {"auto": _open_auto, "memory:": _open_memory}
+_URLS: Final[Mapping[str, _Opener]] = {
+    "sqlite:///": _open_sqlite,
+    "redis://": _open_redis,
+    "rediss://": _open_redis,
+    "unix://": _open_redis,
+}
+
+
+def _opener(spec: str) -> _Opener:
+    opener = _NAMED.get(spec)
+    for prefix, opens in _URLS.items():
+        if spec.startswith(prefix) and spec != prefix:
+            opener = opens
+    if opener is None:
         # The value is not repeated, for the URL of a store can hold a password.
-        allowed = ", ".join(f'"{name}"' for name in _OPENERS)
+        allowed = ", ".join(f'"{name}"' for name in [*_NAMED, *_URLS])
         raise ConfigurationError(
             [f"store must be {allowed} or an object with the methods of Store"]
-        ) from None
+        )
+    if opener is _open_redis and find_spec("redis") is None:
+        raise ConfigurationError(
+            ["store names Redis: install wsgi-authkit with its extra, [redis]"]
+        )
+    return opener
 
 
 def _check_methods(store: Store) -> None:
@@ -96,9 +147,3 @@ def _check_methods(store: Store) -> None:
                 "give it the methods of Store"
             ]
         )
-
-
-_OPENERS: Final[Mapping[str, Callable[[], Store]]] = {
-    "auto": MemoryStore,
-    "memory:": MemoryStore,
-}

@@ -140,16 +140,19 @@ class Ledger:
             return otherwise
         try:
             return operation(self._store)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - a store of one's own raises anything
             self._pause(error)
             return otherwise
 
-    def _pause(self, error: StoreError) -> None:
+    def _pause(self, error: Exception) -> None:
         self._paused_until = self._monotonic() + PAUSE
         if self._time_to_log:
+            # The text of a foreign error is not known to be free of secrets.
+            reason = type(error).__name__
+            if isinstance(error, StoreError):
+                reason = f"{error.operation}: {error}"
             log.warning(
-                "the store fails (%s: %s); refreshes are coordinated inside each "
-                "process only",
-                error.operation,
-                error,
+                "the store fails (%s); refreshes are coordinated inside each process "
+                "only",
+                reason,
             )
