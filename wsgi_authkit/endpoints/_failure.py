@@ -28,8 +28,6 @@ class _Text(NamedTuple):
 
 _BAD, _UNAVAILABLE = HTTPStatus.BAD_REQUEST, HTTPStatus.SERVICE_UNAVAILABLE
 _OURS = HTTPStatus.INTERNAL_SERVER_ERROR
-# WorkOS, or what was configured there, and not this program.
-_UPSTREAM = HTTPStatus.BAD_GATEWAY
 
 _AGAIN: Final = "Please start the sign-in again."
 _OPERATOR: Final = (
@@ -84,7 +82,7 @@ _TEXTS: Final[dict[str, _Text]] = {
         "The sign-in service cannot be reached at the moment.",
     ),
     "exchange_misconfigured": _Text(
-        _UPSTREAM, "Signing in does not work at the moment", _OPERATOR
+        _UNAVAILABLE, "Signing in does not work at the moment", _OPERATOR
     ),
     "authorization_required": _Text(
         HTTPStatus.FORBIDDEN,
@@ -92,10 +90,10 @@ _TEXTS: Final[dict[str, _Text]] = {
         "Your organization asks for another way of signing in. Please start again.",
     ),
     "tokens_missing": _Text(
-        _UPSTREAM, "Signing in does not work at the moment", _OPERATOR
+        _UNAVAILABLE, "Signing in does not work at the moment", _OPERATOR
     ),
     "token_invalid": _Text(
-        _UPSTREAM, "Signing in does not work at the moment", _OPERATOR
+        _UNAVAILABLE, "Signing in does not work at the moment", _OPERATOR
     ),
     "session_too_large": _Text(
         _OURS, "Your session is too large for a browser", _OPERATOR

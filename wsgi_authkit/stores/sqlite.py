@@ -30,7 +30,7 @@ OPEN_RETRY: Final = 2.0
 #: Seconds after which a file that could not be opened is tried again.
 REOPEN_INTERVAL: Final = 60.0
 #: Seconds that a statement waits for other processes, of which there can be hundreds.
-BUSY_TIMEOUT: Final = 1.0
+BUSY_TIMEOUT: Final = 2.0
 #: Writes after which what has expired is deleted.
 PURGE_INTERVAL: Final = 256
 
@@ -99,6 +99,9 @@ class SQLiteStore:
         with self._using("add") as file:
             now = self._clock()
             file.purge(now)
+            # Reading first keeps the many who come too late out of the writers' queue.
+            if file.execute(_GET, (key, now)).fetchone() is not None:
+                return False
             return file.execute(_ADD, (key, value, now + ttl, now)).rowcount == 1
 
     def delete(self, key: str, expected: bytes | None = None) -> bool:
