@@ -1,0 +1,3 @@
+"""What the package promises, measured."""
+
+from __future__ import annotations

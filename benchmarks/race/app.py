@@ -1,0 +1,141 @@
+"""The site: what an app needs to be behind the middleware, and no more.
+
+Servers load it as ``benchmarks.race.app:make_app()``, or ``application``. It must not
+import requests, not even by way of another module: gevent patches a worker's sockets
+after ``--preload`` has loaded the app.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from wsgi_authkit import AuthKitMiddleware
+from wsgi_authkit.errors import StoreError
+from wsgi_authkit.stores import Store, open_store
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+#: The store's name, ``"auto"`` by default.
+STORE: Final = "RACE_STORE"
+#: A file that gets a line for every operation of the store.
+STORE_LOG: Final = "RACE_STORE_LOG"
+#: The certificate of WorkOS; empty for http. Set: workers tell WorkOS who they are.
+CERTIFICATE: Final = "RACE_CERTIFICATE"
+#: The header in which they do.
+WORKER: Final = "X-Worker"
+
+_Result = TypeVar("_Result")
+
+
+def make_app() -> WSGIApplication:
+    """Return the app behind the middleware, configured by the environment."""
+    return AuthKitMiddleware(show_session, http=_http(), store=_store())
+
+
+def show_session(
+    environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterable[bytes]:
+    """Answer who is signed in."""
+    session = environ["authkit.session"]
+    body = json.dumps(
+        {
+            "user": session.user.email if session else None,
+            "status": session.status,
+            "reason": session.reason,
+        }
+    ).encode()
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+    ]
+    start_response("200 OK", headers)
+    return [body]
+
+
+class WorkerSession:
+    """A ``requests.Session`` that each worker makes when it first calls WorkOS.
+
+    :param certificate: A file with the certificate to trust, or nothing.
+    """
+
+    def __init__(self, certificate: str) -> None:
+        self._certificate = certificate
+        self._session: Any = None
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        """Make a request, as a ``requests.Session`` does."""
+        if self._session is None:
+            self._session = self._make()
+        return self._session.request(method, url, **options)
+
+    def _make(self) -> Any:
+        import requests
+
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = self._certificate or True
+        session.headers[WORKER] = str(os.getpid())
+        return session
+
+
+class TimedStore:
+    """A store whose operations are written down: who, when, how long, with success."""
+
+    def __init__(self, inner: Store, path: str) -> None:
+        self._inner = inner
+        self._path = path
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value of ``key``, or ``None``."""
+        return self._timed("get", lambda: self._inner.get(key))
+
+    def set(self, key: str, value: bytes, ttl: float) -> None:
+        """Keep ``value`` in place of any earlier one."""
+        self._timed("set", lambda: self._inner.set(key, value, ttl))
+
+    def add(self, key: str, value: bytes, ttl: float) -> bool:
+        """Keep ``value`` only if ``key`` has none."""
+        return self._timed("add", lambda: self._inner.add(key, value, ttl))
+
+    def delete(self, key: str, expected: bytes | None = None) -> bool:
+        """Forget ``key``, if ``expected`` is its value."""
+        return self._timed("delete", lambda: self._inner.delete(key, expected))
+
+    def close(self) -> None:
+        """Let go of what the store holds."""
+        self._inner.close()
+
+    def _timed(self, name: str, operation: Callable[[], _Result]) -> _Result:
+        start = time.monotonic()
+        failed = False
+        try:
+            return operation()
+        except StoreError:
+            failed = True
+            raise
+        finally:
+            entry = (os.getpid(), name, start, time.monotonic() - start, failed)
+            with open(self._path, "ab", buffering=0) as log:  # noqa: PTH123
+                log.write(json.dumps(entry).encode() + b"\n")
+
+
+def _http() -> Any:
+    certificate = os.environ.get(CERTIFICATE)
+    return None if certificate is None else WorkerSession(certificate)
+
+
+def _store() -> str | Store:
+    name, log = os.environ.get(STORE, "auto"), os.environ.get(STORE_LOG)
+    return name if log is None else TimedStore(open_store(name), log)
+
+
+def __getattr__(name: str) -> Any:
+    """Make the app for servers that ask for an object instead of a factory."""
+    if name == "application":
+        return make_app()
+    raise AttributeError(name)
