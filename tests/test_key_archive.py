@@ -46,7 +46,7 @@ def archive(store: Store, clock: Clock, password: str = PASSWORD) -> LedgerKeyAr
 
 
 def down() -> bytes:
-    raise APIUnavailable("WorkOS does not answer")
+    raise APIUnavailable("WorkOS does not answer", request_sent=True)
 
 
 def key_id(document: bytes) -> str:

@@ -20,7 +20,7 @@ import wsgi_authkit
 from tests.gateway import Client
 from tests.harness import PASSWORD
 from tests.test_layering import LAYERS, PACKAGE
-from tests.test_stores import Clock, StoreContract, _switching  # noqa: F401
+from tests.test_stores import Clock, StoreContract
 from wsgi_authkit import (
     AnonymousSession,
     Auth,

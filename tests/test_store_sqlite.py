@@ -111,6 +111,11 @@ def test_two_hundred_open_a_new_file_at_once_and_one_gets_each_lease(
     assert [sum(map(bool, lease)) for lease in zip(*answers, strict=True)] == [1] * 5
 
 
+def renew_directory(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+
+
 @pytest.mark.parametrize(
     "remove",
     [
@@ -119,7 +124,7 @@ def test_two_hundred_open_a_new_file_at_once_and_one_gets_each_lease(
             lambda path: [file.unlink() for file in path.parent.iterdir()], id="all"
         ),
         pytest.param(
-            lambda path: (shutil.rmtree(path.parent), path.parent.mkdir()),
+            renew_directory,
             id="directory",
         ),
         pytest.param(
