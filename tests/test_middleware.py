@@ -1546,3 +1546,49 @@ def test_refresh_buffer_of_zero_refreshes_after_expiry_only() -> None:
     run(harness.middleware, navigation(cookie_of(harness)))
 
     assert harness.workos.count("refresh") == 1
+
+
+def test_slow_response_does_not_bring_an_older_session_back() -> None:
+    """Another request switches the organization while the app of this one works."""
+    harness = Harness(options={"store": "memory:"})
+    acme = harness.workos.add_organization("Acme")
+    harness.workos.add_membership(harness.ada, acme)
+    meanwhile: list[Any] = []
+
+    def slow(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        session = environ["authkit.session"]
+        if meanwhile:
+            service, cookies = meanwhile.pop()
+            outcome = service.switch_organization(session, acme.id, cookies=cookies)
+            assert outcome.kind == "switched"
+        return show_session(environ, start_response)
+
+    middleware = harness.new_middleware(slow)
+    client = harness.new_client(middleware)
+    harness.sign_in(client=client)
+    harness.clock.advance(400)
+    meanwhile.append((middleware.service, client.jar.header("http://localhost:8000/")))
+    client.get("/")
+
+    assert harness.who(client)["organization_id"] == acme.id
+    harness.clock.advance(400)
+    assert harness.who(client)["user"] == "ada@example.com"
+
+
+def test_older_cookie_that_is_still_valid_gives_way_to_the_newer_session() -> None:
+    """A response that was overtaken has put it back into the browser."""
+    harness = Harness(options={"store": "memory:"})
+    acme = harness.workos.add_organization("Acme")
+    harness.workos.add_membership(harness.ada, acme)
+    harness.sign_in()
+    service = harness.middleware.service
+    cookies = harness.client.jar.header("http://localhost:8000/")
+    session = service.get_session(cookies)
+    assert session
+    service.switch_organization(session, acme.id, cookies=cookies)
+
+    answer = harness.who()
+    assert answer["organization_id"] == acme.id
+    assert harness.client.jar.header("http://localhost:8000/") != cookies

@@ -345,6 +345,19 @@ def check_always(world: World) -> None:
             assert each.now > 8 or "send" in each.history
 
 
+def check_looks_for_the_end(who: Actor) -> None:
+    """The session's end is looked for under the lease, and again before publishing."""
+    steps = [step for step in who.history if isinstance(step, str)]
+    for index, step in enumerate(steps):
+        before = steps[:index]
+        if step == "send" and "acquire" in before:
+            taken = len(before) - 1 - before[::-1].index("acquire")
+            assert "get ended" in before[taken:] or "send" in before[taken:]
+        if step == "set recent":
+            sent = len(before) - 1 - before[::-1].index("send")
+            assert "get ended" in before[sent:]
+
+
 def rejected(world: World) -> list[Actor]:
     return [each for each in world.actors if each.outcome == "rejected"]
 
@@ -417,6 +430,8 @@ def test_sign_out_is_final(roles: tuple[str, ...], fault: Faults) -> None:
         signed_out = [each for each in world.actors if each.outcome == "signed out"]
         if signed_out:
             assert ("ended", SESSION) in world.board.values
+        for each in world.actors:
+            check_looks_for_the_end(each)
 
 
 @each_of(PAIRS, TRIPLES)

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from wsgi_authkit.stores.sqlite import (
 if sys.platform == "win32":  # pragma: no cover
     pytest.skip("modes, owners and forks are those of POSIX", allow_module_level=True)
 
-PROCESSES, THREADS_EACH = 8, 25
+PROCESSES = 200
 PASSWORD = "a cookie password for the tests, long enough"
 
 
@@ -66,49 +66,65 @@ def stores(path: Path) -> Iterator[tuple[SQLiteStore, SQLiteStore]]:
         store.close()
 
 
-def add_leases(
-    path: Path, number: int, barrier: threading.Barrier
-) -> list[bool | None]:
+def add_leases(path: Path, number: int, barrier: Any, results: Any) -> None:
     """Open the file at the same moment as the others, and ask for leases."""
     store = SQLiteStore(path)
     barrier.wait(timeout=60)
     try:
-        return [store.add(f"lease-{n}", b"%d" % number, 60) for n in range(5)]
-    except StoreError:
-        return [None]
+        results.put([store.add(f"lease-{n}", b"%d" % number, 60) for n in range(5)])
+    except StoreError as error:
+        results.put([str(error)])
     finally:
         store.close()
 
 
-def add_in_threads(path: Path, number: int, barrier: Any, results: Any) -> None:
-    """Run :func:`add_leases` in the threads of a process of its own."""
-    inside = threading.Barrier(THREADS_EACH, action=lambda: barrier.wait(timeout=60))
+def add_in_step(path: Path, barrier: Any, results: Any) -> None:
+    """Ask for many leases, each at the same moment as the other processes."""
+    store = SQLiteStore(path)
+    store.get("open it")
+    answers = []
+    for number in range(300):
+        barrier.wait(timeout=60)
+        answers.append(store.add(f"lease-{number}", b"", 60))
+    results.put(answers)
+    store.close()
 
-    def run(thread: int) -> list[bool | None]:
-        return add_leases(path, number * THREADS_EACH + thread, inside)
 
-    with ThreadPoolExecutor(THREADS_EACH) as pool:
-        results.put(list(pool.map(run, range(THREADS_EACH))))
+def test_exactly_one_of_several_processes_adds(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(4), context.Queue()
+    processes = [
+        context.Process(target=add_in_step, args=(path, barrier, results))
+        for _ in range(4)
+    ]
+    for process in processes:
+        process.start()
+    answers = [results.get(timeout=100) for _ in processes]
+    for process in processes:
+        process.join(timeout=30)
+
+    assert [sum(lease) for lease in zip(*answers, strict=True)] == [1] * 300
 
 
 def test_two_hundred_open_a_new_file_at_once_and_one_gets_each_lease(
     path: Path,
 ) -> None:
-    context = multiprocessing.get_context("spawn")
+    # Forked from a process that has imported this module, and has no threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     barrier, results = context.Barrier(PROCESSES), context.Queue()
     processes = [
-        context.Process(target=add_in_threads, args=(path, n, barrier, results))
-        for n in range(PROCESSES)
+        context.Process(target=add_leases, args=(path, number, barrier, results))
+        for number in range(PROCESSES)
     ]
     for process in processes:
         process.start()
-    answers = [answer for _ in processes for answer in results.get(timeout=100)]
+    answers = [results.get(timeout=100) for _ in processes]
     for process in processes:
         process.join(timeout=30)
 
-    assert len(answers) == PROCESSES * THREADS_EACH
-    assert [None] not in answers
-    assert [sum(map(bool, lease)) for lease in zip(*answers, strict=True)] == [1] * 5
+    assert [answer for answer in answers if len(answer) != 5] == []
+    assert [sum(lease) for lease in zip(*answers, strict=True)] == [1] * 5
 
 
 def renew_directory(path: Path) -> None:
@@ -283,7 +299,7 @@ def test_expired_entries_are_deleted_once_in_a_while(path: Path, clock: Clock) -
         store.set("key", b"", 60)
     store.close()
     with sqlite3.connect(path) as connection:
-        (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+        (count,) = connection.execute("SELECT count(*) FROM shared").fetchone()
     connection.close()
 
     assert count == 1
@@ -607,3 +623,29 @@ def test_directory_that_is_not_private_is_refused(
 
     assert caught.value.operation == "open"
     assert not directory.is_dir() or list(directory.iterdir()) == []
+
+
+def test_clock_that_is_set_back_makes_nothing_last_longer(
+    path: Path, clock: Clock
+) -> None:
+    """A dead holder's lease, or the news of an outage, would last for hours."""
+    store = SQLiteStore(path, clock=clock)
+    store.set("news", b"outage", 1)
+    store.set("lease", b"dead", 8)
+    clock.now -= 3600
+
+    assert store.get("news") is None
+    assert store.add("lease", b"mine", 8)
+    assert store.get("lease") == b"mine"
+    assert not store.delete("news")
+
+
+def test_sleep_is_looked_up_when_it_is_needed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under ``--preload`` gevent replaces it after the import."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    SQLiteStore(path)._sleep(0.5)
+
+    assert slept == [0.5]

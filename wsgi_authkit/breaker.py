@@ -18,6 +18,8 @@ from wsgi_authkit.errors import APIError, APIUnavailable
 MAX_FAILURES: Final = 5
 #: Seconds between two calls that are let through an open circuit.
 PAUSE: Final = 5.0
+#: Seconds that such a call can take: no second one is let through meanwhile.
+LONGEST_CALL: Final = 8.0
 
 
 class Breaker:
@@ -56,7 +58,7 @@ class Breaker:
             wait = self._next_call_at - now
             if wait <= 0:
                 # This call finds out; the others wait for what it finds.
-                self._next_call_at = now + PAUSE
+                self._next_call_at = now + LONGEST_CALL
                 return
         raise APIUnavailable(
             "WorkOS failed several times in a row, it is left alone for a moment",

@@ -210,7 +210,7 @@ class AuthKitMiddleware:
             log.debug("%r, %d cookies to set", result, len(result.headers))
         if not _has_context(result, environ, site.service.config.cookie_name):
             return self._app(environ, start_response)
-        merge = partial(self._merge, result.headers)
+        merge = partial(self._merge, site.service, result, environ)
         return self._app(environ, add_headers(start_response, merge))
 
     @property
@@ -263,7 +263,14 @@ class AuthKitMiddleware:
             return CALLBACK
         return None
 
-    def _merge(self, extra: list[Header], headers: list[Header]) -> list[Header]:
+    def _merge(
+        self,
+        service: AuthKitService,
+        result: AuthResult,
+        environ: WSGIEnvironment,
+        headers: list[Header],
+    ) -> list[Header]:
+        extra = service.latest_headers(result, environ.get("HTTP_COOKIE", ""))
         if not self._public_logged and is_public(headers):
             self._public_logged = True
             log.warning(

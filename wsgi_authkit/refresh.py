@@ -139,6 +139,11 @@ class RefreshRequest:
     call: RefreshCall
 
 
+def _sleep(seconds: float) -> None:
+    # Looked up at the call: gevent may replace it after this module was imported.
+    time.sleep(seconds)
+
+
 class RefreshCoordinator:
     """Sees to it that a refresh token is used once. One object for each process.
 
@@ -151,7 +156,7 @@ class RefreshCoordinator:
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = _sleep,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -183,6 +188,10 @@ class RefreshCoordinator:
             # organization, for WorkOS answers a token that is sent twice as at first;
             # but once only, since claims can be overridden.
             called = True
+
+    def newest(self, refresh_token: str) -> RefreshResult | None:
+        """Return the newest session that came out of a token by now."""
+        return self._follow(refresh_token)[0]
 
     def end(self, session_id: str) -> None:
         """Write down that a session is over, before its cookie is deleted."""
@@ -299,6 +308,11 @@ class RefreshCoordinator:
                 retry_after=error.retry_after,
                 transient=error.transient,
             )
+        except Exception:
+            # Encryption or HTTP of the app's own, perhaps. The token may be spent, and
+            # everybody who waits would try again.
+            log.exception("a refresh failed in a way that is not foreseen")
+            return RefreshResult(kind="unavailable", at=now, transient=False)
 
     def _publish(self, token: str, result: RefreshResult) -> RefreshResult:
         """Publish a result and return the one that counts."""

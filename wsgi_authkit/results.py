@@ -19,6 +19,8 @@ class AuthResult:
     headers: list[Header] = field(default_factory=list, repr=False)
     #: Why a refresh that was tried gave nothing, ``None`` otherwise.
     error: RefreshError | None = None
+    #: The refresh token that :attr:`headers` store, or delete as finished.
+    refresh_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,12 +220,29 @@ class AuthKitService:
         found = self._state.reader.find(cookies)
         if isinstance(found, AnonymousSession):
             return self._anonymous(found.reason, cookies, navigation=navigation)
-        if not self._is_due(found):
-            return _served(found)
+        current = self._newest(found)
+        if not self._is_due(current):
+            return self._renewed(current, found, cookies)
         context = RefreshContext(
             client=client, on_refresh=on_refresh, on_refresh_error=on_refresh_error
         )
-        return self._with_refresh(found, cookies, context, navigation=navigation)
+        return self._with_refresh(
+            current, found, cookies, context, navigation=navigation
+        )
+
+    def latest_headers(self, result: AuthResult, cookies: Cookies) -> list[Header]:
+        """Return the headers of a result as they have to be sent by now.
+
+        A response can take its time. Meanwhile another request may have refreshed the
+        session further, or switched its organization; an older cookie that arrives
+        last would undo it, and a deletion would lose it.
+        """
+        if result.refresh_token is None or not result.headers:
+            return result.headers
+        newest = self._state.coordinator.newest(result.refresh_token)
+        if newest is None:
+            return result.headers
+        return self._try_save(newest.sealed, cookies)
 
     def get_session(self, cookies: Cookies) -> Session | AnonymousSession:
         """Return the verified session of a request, without ever refreshing it."""
@@ -433,72 +450,78 @@ class AuthKitService:
         buffer = refresh_buffer(found.claims, self._refresh_buffer)
         return buffer > 0 and is_token_expiring(found.claims, buffer, now=self.clock())
 
+    def _newest(self, found: SealedSession) -> SealedSession:
+        """Return what a session has become, where another request has renewed it."""
+        result = self._state.coordinator.newest(found.payload.refresh_token)
+        opened = None if result is None else self._state.reader.open(result.sealed)
+        return opened if isinstance(opened, SealedSession) else found
+
     def _with_refresh(
         self,
+        current: SealedSession,
         found: SealedSession,
         cookies: Cookies,
         context: RefreshContext,
         *,
         navigation: bool,
     ) -> AuthResult:
-        original, current = found.sealed, found
         for _ in range(_MAX_REFRESHES):
             if self._state.refresher.refreshed_recently(current):
                 break
             result = self._state.refresher.refresh(current, context)
             if result.kind != "refreshed":
                 return self._not_refreshed(
-                    result, current, original, cookies, navigation=navigation
+                    result, current, found, cookies, navigation=navigation
                 )
             opened = self._state.reader.open(result.sealed)
             if not isinstance(opened, SealedSession):
                 # Stored all the same: its refresh token is the only good one.
-                headers = self._try_save(result.sealed, cookies)
                 return AuthResult(
                     session=AnonymousSession("unavailable"),
-                    headers=headers,
+                    headers=self._try_save(result.sealed, cookies),
                     error=RefreshUnavailable("the new session cannot be verified yet"),
+                    refresh_token=result.refresh_token,
                 )
             current = opened
             if not current.expired:
                 break
-        headers = []
-        if current.sealed != original:
-            headers = self._try_save(current.sealed, cookies)
+        return self._renewed(current, found, cookies)
+
+    def _renewed(
+        self, current: SealedSession, found: SealedSession, cookies: Cookies
+    ) -> AuthResult:
+        """Return a session, with its cookie where it is not the one that came."""
+        if current.sealed == found.sealed:
+            return _served(current)
         return AuthResult(
-            session=current.session or AnonymousSession("unavailable"), headers=headers
+            session=current.session or AnonymousSession("unavailable"),
+            headers=self._try_save(current.sealed, cookies),
+            refresh_token=current.payload.refresh_token,
         )
 
     def _not_refreshed(
         self,
         result: RefreshResult,
         current: SealedSession,
-        original: str,
+        found: SealedSession,
         cookies: Cookies,
         *,
         navigation: bool,
     ) -> AuthResult:
         error = describe(result)
-        if result.kind == "ended":
-            return self._anonymous(
-                "revoked", cookies, navigation=navigation, error=error
+        over: dict[str, Reason] = {"ended": "revoked", "rejected": "refresh_rejected"}
+        if result.kind == "ended" or (result.kind == "rejected" and current.expired):
+            return replace(
+                self._anonymous(
+                    over[result.kind], cookies, navigation=navigation, error=error
+                ),
+                refresh_token=current.payload.refresh_token,
             )
+        renewed = self._renewed(current, found, cookies)
         if not current.expired:
-            return replace(_served(current), error=error)
-        if result.kind == "rejected":
-            return self._anonymous(
-                "refresh_rejected", cookies, navigation=navigation, error=error
-            )
-        # Somebody else's refresh has come this far; its cookie is the better one.
-        headers = (
-            self._try_save(current.sealed, cookies)
-            if current.sealed != original
-            else []
-        )
+            return replace(renewed, error=error)
         reason: Reason = "expired" if result.kind == "reauthorize" else "unavailable"
-        return AuthResult(
-            session=AnonymousSession(reason), headers=headers, error=error
-        )
+        return replace(renewed, session=AnonymousSession(reason), error=error)
 
     def _outcome(
         self,

@@ -234,6 +234,8 @@ class KeySet:
         """
         with self._flight:
             held = self._jwk_set
+            # A host whose clock is ahead may have fetched it; nothing is from later.
+            fetched_at = min(fetched_at, self._clock())
             if held is None or held.fetched_at < fetched_at:
                 self._install(_parse_document(document, fetched_at))
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from wsgi_authkit.errors import ConfigurationError
 from wsgi_authkit.stores.memory import MemoryStore
@@ -130,11 +131,20 @@ def _opener(spec: str) -> _Opener:
         raise ConfigurationError(
             [f"store must be {allowed} or an object with the methods of Store"]
         )
+    if opener is _open_redis and not _has_valid_port(spec):
+        raise ConfigurationError(["store is a Redis URL with a port that is none"])
     if opener is _open_redis and find_spec("redis") is None:
         raise ConfigurationError(
             ["store names Redis: install wsgi-authkit with its extra, [redis]"]
         )
     return opener
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _check_methods(store: Store) -> None:

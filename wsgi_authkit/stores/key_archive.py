@@ -9,6 +9,9 @@ from wsgi_authkit.stores.ledger import Ledger
 #: Seconds that a key set is kept: as long as stale keys are used.
 LIFETIME: Final = 7 * 86400.0
 
+#: Seconds that the clocks of hosts may differ.
+CLOCK_SKEW: Final = 60.0
+
 _KIND, _ONLY = "keys", ""
 
 
@@ -22,9 +25,13 @@ class LedgerKeyArchive:
         self._ledger = ledger
 
     def save(self, document: bytes, fetched_at: float) -> None:
-        """Keep a document fetched at this Unix time, unless a newer one is kept."""
+        """Keep a document fetched at this Unix time, unless a newer one is kept.
+
+        One that is newer by more than clocks differ was kept by a host whose clock was
+        wrong, and would stay for as long.
+        """
         kept = self.load()
-        if kept is not None and kept[1] >= fetched_at:
+        if kept is not None and 0 <= kept[1] - fetched_at <= CLOCK_SKEW:
             return
         value = {"document": document.decode("latin-1"), "fetched_at": fetched_at}
         self._ledger.set(_KIND, _ONLY, value, LIFETIME)

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 #: Seconds that a store is left alone after it failed.
 PAUSE: Final = 5.0
 
+#: Entries that a process keeps for itself, at about 3 KB each, beside a store.
+MAX_LOCAL_ENTRIES: Final = 4096
+
 _PURPOSE: Final = "store"
 
 _Result = TypeVar("_Result")
@@ -54,7 +57,9 @@ class Ledger:
         self._namespace = namespace
         self._monotonic = monotonic
         self._local = (
-            store if isinstance(store, MemoryStore) else MemoryStore(clock=monotonic)
+            store
+            if isinstance(store, MemoryStore)
+            else MemoryStore(clock=monotonic, max_entries=MAX_LOCAL_ENTRIES)
         )
         self._paused_until = float("-inf")
         self._time_to_log = OnceAMinute(monotonic)

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,24 +31,35 @@ OPEN_RETRY: Final = 2.0
 REOPEN_INTERVAL: Final = 60.0
 #: Seconds that a statement waits for other processes, of which there can be hundreds.
 BUSY_TIMEOUT: Final = 2.0
+#: Seconds that a thread waits for the others of its process.
+LOCK_TIMEOUT: Final = 3.0
 #: Writes after which what has expired is deleted.
 PURGE_INTERVAL: Final = 256
 
 _Inode = tuple[int, int]
 
 _SCHEMA: Final = (
-    "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value BLOB NOT NULL, "
-    "expires_at REAL NOT NULL) WITHOUT ROWID"
+    "CREATE TABLE IF NOT EXISTS shared (key TEXT PRIMARY KEY, value BLOB NOT NULL, "
+    "written_at REAL NOT NULL, expires_at REAL NOT NULL) WITHOUT ROWID"
 )
-_GET: Final = "SELECT value FROM entries WHERE key = ? AND expires_at > ?"
+# An entry lives from when it was written to when it expires: after a clock was set
+# back, a lease or the news of an outage would otherwise last for hours.
+_ALIVE: Final = "(shared.expires_at > :now AND shared.written_at <= :now + 1)"
+_GET: Final = f"SELECT value FROM shared WHERE key = :key AND {_ALIVE}"
 _SET: Final = (
-    "INSERT INTO entries VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
-    "SET value = excluded.value, expires_at = excluded.expires_at"
+    "INSERT INTO shared VALUES (:key, :value, :now, :now + :ttl) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
+    "written_at = excluded.written_at, expires_at = excluded.expires_at"
 )
-_ADD: Final = f"{_SET} WHERE entries.expires_at <= ?"
-_DELETE: Final = "DELETE FROM entries WHERE key = ? AND expires_at > ?"
-_DELETE_EXPECTED: Final = f"{_DELETE} AND value = ?"
-_PURGE: Final = "DELETE FROM entries WHERE expires_at <= ?"
+_ADD: Final = f"{_SET} WHERE NOT {_ALIVE}"
+_DELETE: Final = f"DELETE FROM shared WHERE key = :key AND {_ALIVE}"
+_DELETE_EXPECTED: Final = f"{_DELETE} AND value = :expected"
+_PURGE: Final = f"DELETE FROM shared WHERE NOT {_ALIVE}"
+
+
+def _sleep(seconds: float) -> None:
+    # Looked up at the call: gevent may replace it after this module was imported.
+    time.sleep(seconds)
 
 
 class SQLiteStore:
@@ -71,7 +82,7 @@ class SQLiteStore:
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = _sleep,
     ) -> None:
         self._path = path if callable(path) else (lambda: Path(path))
         self._clock = clock
@@ -82,7 +93,7 @@ class SQLiteStore:
     def get(self, key: str) -> bytes | None:
         """Return the value of ``key``, or ``None``."""
         with self._using("get") as file:
-            row = file.execute(_GET, (key, self._clock())).fetchone()
+            row = file.execute(_GET, key=key, now=self._clock()).fetchone()
         return None if row is None else bytes(row[0])
 
     def set(self, key: str, value: bytes, ttl: float) -> None:
@@ -91,7 +102,7 @@ class SQLiteStore:
         with self._using("set") as file:
             now = self._clock()
             file.purge(now)
-            file.execute(_SET, (key, value, now + ttl))
+            file.execute(_SET, key=key, value=value, now=now, ttl=ttl)
 
     def add(self, key: str, value: bytes, ttl: float) -> bool:
         """Keep ``value`` only if ``key`` has none, and return whether it was kept."""
@@ -100,18 +111,21 @@ class SQLiteStore:
             now = self._clock()
             file.purge(now)
             # Reading first keeps the many who come too late out of the writers' queue.
-            if file.execute(_GET, (key, now)).fetchone() is not None:
+            if file.execute(_GET, key=key, now=now).fetchone() is not None:
                 return False
-            return file.execute(_ADD, (key, value, now + ttl, now)).rowcount == 1
+            added = file.execute(_ADD, key=key, value=value, now=now, ttl=ttl)
+            return added.rowcount == 1
 
     def delete(self, key: str, expected: bytes | None = None) -> bool:
         """Forget ``key``, if ``expected`` is its value, and return whether it was."""
         with self._using("delete") as file:
             now = self._clock()
             if expected is None:
-                return file.execute(_DELETE, (key, now)).rowcount == 1
-            parameters = (key, now, expected)
-            return file.execute(_DELETE_EXPECTED, parameters).rowcount == 1
+                return file.execute(_DELETE, key=key, now=now).rowcount == 1
+            deleted = file.execute(
+                _DELETE_EXPECTED, key=key, now=now, expected=expected
+            )
+            return deleted.rowcount == 1
 
     def close(self) -> None:
         """Close the file; it is opened again when it is needed."""
@@ -129,15 +143,18 @@ class SQLiteStore:
             file = self._files.setdefault(
                 pid, _File(self._path, self._monotonic, self._sleep)
             )
-        with file.lock:
-            try:
-                file.ensure_open()
-                yield file
-            except sqlite3.Error as error:
-                file.drop(error)
-                raise StoreError(
-                    f"the SQLite file cannot be used: {error}", operation=operation
-                ) from error
+        if not file.lock.acquire(timeout=LOCK_TIMEOUT):
+            raise StoreError("the SQLite file is busy", operation=operation)
+        try:
+            file.ensure_open()
+            yield file
+        except sqlite3.Error as error:
+            file.drop(error)
+            raise StoreError(
+                f"the SQLite file cannot be used: {error}", operation=operation
+            ) from error
+        finally:
+            file.lock.release()
 
 
 class _File:
@@ -159,7 +176,7 @@ class _File:
         self._retry_at = float("-inf")
         self._writes = 0
 
-    def execute(self, statement: str, parameters: tuple[object, ...]) -> sqlite3.Cursor:
+    def execute(self, statement: str, **parameters: object) -> sqlite3.Cursor:
         assert self._connection is not None  # noqa: S101 - `ensure_open` came before
         return self._connection.execute(statement, parameters)
 
@@ -197,7 +214,7 @@ class _File:
         """Delete what has expired, once in a while."""
         self._writes += 1
         if self._writes % PURGE_INTERVAL == 0:
-            self.execute(_PURGE, (now,))
+            self.execute(_PURGE, now=now)
 
     def drop(self, error: Exception) -> None:
         """Close the file after an error; out of the way with it if it is damaged."""
@@ -231,14 +248,27 @@ class _File:
 
 def _made_file(path: Path) -> _Inode:
     """Make the file, for its owner alone, unless it is there; return its inode."""
-    # An existing file is not even opened: closing it again would end the locks that
-    # another store of this process holds on it (POSIX, fcntl).
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    if not os.path.lexists(path):
+        _make_file(path)
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise PermissionError("the file of the store is a link, or no file")
     return found.st_dev, found.st_ino
+
+
+def _make_file(path: Path) -> None:
+    # Under another name first: closing a file ends all locks that this process has on
+    # it, those of another store too (POSIX, fcntl). And whole, so that of the many who
+    # open it at once none has to write.
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    try:
+        with closing(sqlite3.connect(name)) as connection:
+            connection.execute(_SCHEMA)
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
 
 
 def _inode(path: Path) -> _Inode | None:
