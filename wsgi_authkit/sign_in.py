@@ -90,21 +90,7 @@ class SignIn:
         restarted: bool = False,
         **options: Any,
     ) -> AuthorizationResult:
-        """Start a flow and return the URL of WorkOS to send the browser to.
-
-        Call it only when the browser is really sent there: each call leaves a cookie,
-        and the sixth pending flow ends the oldest.
-
-        :param return_to: The path on this site to come back to; an unsafe one is
-            dropped.
-        :param cookies: The request's cookies, to find pending flows.
-        :param sign_in_path: The public path of the sign-in endpoints; narrows the
-            ``Path`` of the verifier cookie.
-        :param options: The fields of
-            :class:`~wsgi_authkit.authorization.AuthorizationOptions`.
-        :raises ValueError: An option is not of the form that WorkOS takes.
-        :raises CookieTooLarge: ``state`` and ``return_to`` are too long.
-        """
+        """See :meth:`~wsgi_authkit.AuthKitService.create_authorization`."""
         chosen = AuthorizationOptions(**options)
         redirect_uri = chosen.redirect_uri or self._config.redirect_uri
         flow = new_flow(
@@ -153,10 +139,7 @@ class SignIn:
         return set_cookie_headers([cookie, *evicted])
 
     def peek(self, state: str | None) -> Flow | None:
-        """Return the flow of a ``state`` that need not be this browser's.
-
-        Only to start it again: nothing in it has been proven to belong here.
-        """
+        """See :meth:`~wsgi_authkit.AuthKitService.peek_flow`."""
         if not state or len(state) > MAX_STATE:
             return None
         try:
@@ -207,17 +190,7 @@ class SignIn:
         client: ClientInfo | None = None,
         sign_in_path: str | None = None,
     ) -> CallbackResult:
-        """Finish a sign-in: check the state, exchange the code, make the session.
-
-        The code is exchanged only for a state that this browser was given, and each
-        state once.
-
-        :raises StateMismatch: The state is not this browser's.
-        :raises VerifierMissing: The verifier cookie is missing, too old or used.
-        :raises AuthorizationError: Anything else; ``code`` says what. All errors carry
-            ``headers`` to send. While WorkOS cannot be reached they keep the verifier,
-            so that reloading the page works.
-        """
+        """See :meth:`~wsgi_authkit.AuthKitService.handle_callback`."""
         if not state:
             missing = "state" if code else "code"
             raise AuthorizationError(
