@@ -18,7 +18,10 @@ demo: $(VENV)/.demo
 	$(RUN) examples/demo.py
 
 test: $(VENV)/.test
-	$(RUN) -X dev -m pytest -rs --cov --cov-report=term-missing:skip-covered
+	$(RUN) -X dev -m pytest -rs --cov --cov-report=term-missing:skip-covered \
+		--ignore tests/test_refresh_states.py
+# Without tracing, which makes a search through all states twice as long.
+	$(RUN) -m pytest tests/test_refresh_states.py
 
 bench: $(VENV)/.bench
 	$(RUN) benchmarks/refresh_race.py

@@ -358,6 +358,20 @@ def check_looks_for_the_end(who: Actor) -> None:
             assert "get ended" in before[sent:]
 
 
+def check_everybody_ends_with_the_newest_session(world: World) -> None:
+    """But those who give up waiting, and those who come after the sign-out."""
+    for each in world.actors:
+        if each.dead and each.role == "get":
+            assert each.outcome in ("refreshed", "unavailable", "revoked", "ended")
+        if each.outcome == "refreshed":
+            # Tokens are numbered; an older session never follows a newer one.
+            assert each.brought >= each.newest_at_start
+    if all(each.dead for each in world.actors) and "out" not in [
+        each.role for each in world.actors
+    ]:
+        assert world.cookie in world.workos.successors.values()
+
+
 def rejected(world: World) -> list[Actor]:
     return [each for each in world.actors if each.outcome == "rejected"]
 
@@ -401,22 +415,7 @@ def test_without_faults_each_wish_costs_one_call_and_nobody_is_signed_out(
         check_always(world)
         assert not rejected(world)
         assert world.workos.calls <= fewest_calls(roles)
-
-
-@each_of(PAIRS, TRIPLES, FOURS)
-def test_everybody_who_asks_at_once_ends_with_the_newest_session(
-    roles: tuple[str, ...],
-) -> None:
-    """But those who give up waiting, and those who come after the sign-out."""
-    for world in explore(lambda: World(roles, "", grace=False)):
-        for each in world.actors:
-            if each.dead and each.role == "get":
-                assert each.outcome in ("refreshed", "unavailable", "revoked", "ended")
-            if each.outcome == "refreshed":
-                # Tokens are numbered; an older session never follows a newer one.
-                assert each.brought >= each.newest_at_start
-        if all(each.dead for each in world.actors) and "out" not in roles:
-            assert world.cookie in world.workos.successors.values()
+        check_everybody_ends_with_the_newest_session(world)
 
 
 @each_of(
