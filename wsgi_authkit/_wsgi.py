@@ -30,13 +30,13 @@ _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._"
 _QUERY_SAFE: Final = _PATH_SAFE + "%?[]^`{|}"
 
 
-def add_headers(
+def rewriting(
     start_response: StartResponse,
-    merge: Callable[[list[Header]], list[Header]],
+    rewrite: Callable[[str, list[Header]], tuple[str, list[Header]]],
 ) -> StartResponse:
-    """Return a ``start_response`` that sends ``merge(headers)``.
+    """Return a ``start_response`` that sends what ``rewrite(status, headers)`` returns.
 
-    ``merge`` gets a copy of the headers, because the list is the app's: an app that
+    ``rewrite`` gets a copy of the headers, because the list is the app's: an app that
     keeps its headers in a module constant would otherwise hand the first visitor's
     cookie to the second. It runs at every call, because PEP 3333 lets an app replace
     its headers with a second call that carries ``exc_info``.
@@ -48,7 +48,7 @@ def add_headers(
         exc_info: ExcInfo | tuple[None, None, None] | None = None,
         /,
     ) -> Callable[[bytes], object]:
-        headers = merge(list(headers))
+        status, headers = rewrite(status, list(headers))
         if exc_info is None:
             # Some servers and test clients take two arguments only.
             return start_response(status, headers)
@@ -58,6 +58,14 @@ def add_headers(
             exc_info = None  # a traceback must not keep its own frame alive
 
     return wrapped
+
+
+def add_headers(
+    start_response: StartResponse,
+    merge: Callable[[list[Header]], list[Header]],
+) -> StartResponse:
+    """Return :func:`rewriting` where only the headers change."""
+    return rewriting(start_response, lambda status, headers: (status, merge(headers)))
 
 
 def decode(value: str) -> str:

@@ -9,13 +9,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlencode
 
-from wsgi_authkit._wsgi import path_and_query, quoted_path
+from wsgi_authkit._wsgi import SESSION_KEY, Header, path_and_query, quoted_path
 from wsgi_authkit.access import client_info, is_navigation, prefers_html
 from wsgi_authkit.authentication import ClientInfo
 from wsgi_authkit.authorization import AuthorizationOptions
 from wsgi_authkit.config import url_origin
 from wsgi_authkit.errors import (
     BadSeal,
+    HeadersSent,
     RefreshNeedsAuthorization,
     RefreshUnavailable,
 )
@@ -72,7 +73,7 @@ class Auth:
     when the person follows one, not when the page is made.
     """
 
-    __slots__ = ("_environ", "_options", "_result", "_service")
+    __slots__ = ("_environ", "_headers_sent", "_options", "_result", "_service")
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class Auth:
         self._options = options
         self._environ = environ
         self._result = result
+        self._headers_sent = False
 
     def __repr__(self) -> str:
         return f"<Auth {self._result.session!r}>"
@@ -187,6 +189,45 @@ class Auth:
             status=HTTPStatus.SERVICE_UNAVAILABLE,
             retry_after=seconds,
         )
+
+    # For the middleware
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the response depends on who asks, so that no cache may keep it."""
+        return (
+            bool(self._result.headers)
+            or self.session.reason != "no_cookie"
+            or "HTTP_AUTHORIZATION" in self._environ
+            # Also one that cannot be a session: a cache that does not know it must not
+            # learn from it what everybody gets.
+            or self._service.config.cookie_name in self.cookies
+        )
+
+    def start_response(self) -> list[Header]:
+        """Return the headers to add to the app's; no change is possible afterwards."""
+        self._headers_sent = True
+        return self._service.latest_headers(self._result, self.cookies)
+
+    def check_headers_unsent(self) -> None:
+        """Refuse a change that could not reach the browser any more.
+
+        :raises HeadersSent: The app has called ``start_response``.
+        """
+        if self._headers_sent:
+            raise HeadersSent(
+                "the session cannot change any more: its cookie belongs into headers "
+                "that the app has sent; change it before start_response is called"
+            )
+
+    def change(self, result: AuthResult) -> None:
+        """Replace who makes the request, from now on and in the response.
+
+        :raises HeadersSent: It is too late.
+        """
+        self.check_headers_unsent()
+        self._result = result
+        self._environ[SESSION_KEY] = result.session
 
     # For the endpoints
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_authkit._logs import show_debug_logs
-from wsgi_authkit._wsgi import AUTH_KEY, SESSION_KEY, Header, add_headers
+from wsgi_authkit._wsgi import AUTH_KEY, SESSION_KEY, Header, rewriting
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.auth import Auth, identify
 from wsgi_authkit.authentication import Authentication
@@ -205,13 +205,12 @@ class AuthKitMiddleware:
                 log.debug("answered here: %s", environ.get("PATH_INFO", ""))
             return endpoint(auth)(environ, start_response)
         result = identify(site.service, self._options, environ)
-        self._bind(site, environ, result)
+        auth = self._bind(site, environ, result)
         if self._options.debug:
             log.debug("%r, %d cookies to set", result, len(result.headers))
-        if not _has_context(result, environ, site.service.config.cookie_name):
-            return self._app(environ, start_response)
-        merge = partial(self._merge, site.service, result, environ)
-        return self._app(environ, add_headers(start_response, merge))
+        return self._app(
+            environ, rewriting(start_response, partial(self._rewrite, auth))
+        )
 
     @property
     def service(self) -> AuthKitService:
@@ -263,21 +262,20 @@ class AuthKitMiddleware:
             return CALLBACK
         return None
 
-    def _merge(
-        self,
-        service: AuthKitService,
-        result: AuthResult,
-        environ: WSGIEnvironment,
-        headers: list[Header],
-    ) -> list[Header]:
-        extra = service.latest_headers(result, environ.get("HTTP_COOKIE", ""))
+    def _rewrite(
+        self, auth: Auth, status: str, headers: list[Header]
+    ) -> tuple[str, list[Header]]:
+        """Return status and headers of the app's response as they go out."""
+        extra = auth.start_response()
+        if not auth.is_private:
+            return status, headers
         if not self._public_logged and is_public(headers):
             self._public_logged = True
             log.warning(
                 "the app asked shared caches to keep a response to somebody who is "
                 "signed in; its Cache-Control was replaced"
             )
-        return private([*headers, *extra])
+        return status, private([*headers, *extra])
 
 
 class _Site:
@@ -289,20 +287,6 @@ class _Site:
         self.service = service
         path = callback_path(service.config.redirect_uri)
         self.callback = path.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def _has_context(
-    result: AuthResult, environ: WSGIEnvironment, cookie_name: str
-) -> bool:
-    """Say whether a response depends on who asks, so that no cache may keep it."""
-    return (
-        bool(result.headers)
-        or result.session.reason != "no_cookie"
-        or "HTTP_AUTHORIZATION" in environ
-        # Also one that cannot be a session: a cache that does not know it must not
-        # learn from it what everybody gets.
-        or cookie_name in environ.get("HTTP_COOKIE", "")
-    )
 
 
 def _site_problems(config: AuthKitConfig, mount: str) -> list[str]:
