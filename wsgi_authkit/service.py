@@ -440,9 +440,11 @@ class AuthKitService:
             ``headers`` to send. While WorkOS cannot be reached they keep the verifier,
             so that reloading the page works.
         """
-        return self._state.sign_in.finish(
+        result = self._state.sign_in.finish(
             cookies, code, state, client=client, sign_in_path=sign_in_path
         )
+        self._state.coordinator.revive(result.session.session_id)
+        return result
 
     def _is_due(self, found: SealedSession) -> bool:
         if found.expired:
@@ -513,7 +515,10 @@ class AuthKitService:
         if result.kind == "ended" or (result.kind == "rejected" and current.expired):
             return replace(
                 self._anonymous(
-                    over[result.kind], cookies, navigation=navigation, error=error
+                    over[result.kind],
+                    cookies,
+                    navigation=navigation and not result.contested,
+                    error=error,
                 ),
                 refresh_token=current.payload.refresh_token,
             )
@@ -534,7 +539,8 @@ class AuthKitService:
     ) -> RefreshOutcome:
         if result.kind in ("rejected", "ended"):
             reason = "revoked" if result.kind == "ended" else "refresh_rejected"
-            headers = self._clear(cookies) if navigation else []
+            clear = navigation and not result.contested
+            headers = self._clear(cookies) if clear else []
             return RefreshOutcome(kind="denied", reason=reason, headers=headers)
         if result.kind == "reauthorize":
             start = self.create_authorization(
