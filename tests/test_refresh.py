@@ -37,7 +37,7 @@ from wsgi_authkit.refresh import (
     describe,
 )
 from wsgi_authkit.stores import MemoryStore, Store
-from wsgi_authkit.stores.ledger import Ledger
+from wsgi_authkit.stores.ledger import PAUSE, Ledger
 from wsgi_authkit.testing import Clock
 
 THREADS = 64
@@ -727,6 +727,22 @@ def test_rejection_is_contested_where_the_store_fails_on_the_way(
 
     assert steps_to_the_call(clock) <= 6
     process.store.before(step, fail)
+
+    assert process.refresh().contested
+
+
+def test_rejection_is_contested_where_the_store_was_down_when_the_call_began(
+    process: Process, store: MemoryStore, clock: Clock, endpoint: TokenEndpoint
+) -> None:
+    """Another process cannot have seen the note, and may have called."""
+    endpoint.errors = [RefreshRejected("over")]
+
+    def recover() -> None:
+        process.store.inner = store
+        clock.advance(PAUSE)
+
+    process.store.inner = FailingStore()
+    endpoint.during = recover
 
     assert process.refresh().contested
 
