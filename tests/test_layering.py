@@ -33,7 +33,7 @@ LAYERS: Final = (
     ("config",),
     (
         *("session", "authentication", "api", "authorization", "session_storage"),
-        *("access", "responses", "results", "options", "loop"),
+        *("access", "responses", "results", "options", "loop", "identity", "eager"),
     ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),

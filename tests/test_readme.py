@@ -15,6 +15,7 @@ from textwrap import dedent
 from typing import Any, get_args
 
 import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import wsgi_authkit
 from tests.gateway import Client
@@ -155,6 +156,14 @@ def test_hook_answers_a_cancelled_sign_in() -> None:
 
     assert b"extension 42" in client.get("/callback?error=access_denied").body
     assert b"extension 42" not in client.get("/callback").body
+
+
+@pytest.mark.usefixtures("_environ")
+def test_proxy_fix_is_outside() -> None:
+    app = run(block_with("ProxyFix("))["app"]
+
+    assert isinstance(app.wsgi_app, ProxyFix)
+    assert isinstance(app.wsgi_app.app, AuthKitMiddleware)
 
 
 @pytest.mark.usefixtures("_environ")

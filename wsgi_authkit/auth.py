@@ -9,17 +9,19 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlencode
 
-from wsgi_authkit._wsgi import SESSION_KEY, Header, path_and_query, quoted_path
+from wsgi_authkit._wsgi import Header, path_and_query, quoted_path
 from wsgi_authkit.access import client_info, is_navigation, prefers_html
 from wsgi_authkit.authentication import ClientInfo
 from wsgi_authkit.authorization import AuthorizationOptions
 from wsgi_authkit.config import url_origin
+from wsgi_authkit.eager import EAGER_COOKIE
 from wsgi_authkit.errors import (
     BadSeal,
     HeadersSent,
     RefreshNeedsAuthorization,
     RefreshUnavailable,
 )
+from wsgi_authkit.identity import publish
 from wsgi_authkit.options import Options, callback_path
 from wsgi_authkit.paths import safe_return_path
 from wsgi_authkit.responses import Response, json_error, json_response, page, redirect
@@ -73,7 +75,14 @@ class Auth:
     when the person follows one, not when the page is made.
     """
 
-    __slots__ = ("_environ", "_headers_sent", "_options", "_result", "_service")
+    __slots__ = (
+        "_environ",
+        "_excluded",
+        "_headers_sent",
+        "_options",
+        "_result",
+        "_service",
+    )
 
     def __init__(
         self,
@@ -86,6 +95,8 @@ class Auth:
         self._options = options
         self._environ = environ
         self._result = result
+        # Kept: a session that the app makes there does not end the exclusion.
+        self._excluded = result.session.reason == "excluded"
         self._headers_sent = False
 
     def __repr__(self) -> str:
@@ -193,15 +204,23 @@ class Auth:
     # For the middleware
 
     @property
+    def is_excluded(self) -> bool:
+        """Whether the request is for a path that the middleware leaves alone."""
+        return self._excluded
+
+    @property
     def is_private(self) -> bool:
-        """Whether the response depends on who asks, so that no cache may keep it."""
-        return (
-            bool(self._result.headers)
-            or self.session.reason != "no_cookie"
+        """Whether the response depends on who asks, so that no cache may keep it.
+
+        It does not on excluded paths: there the app's own cache headers stand.
+        """
+        return not self._excluded and (
+            self.session.reason != "no_cookie"
             or "HTTP_AUTHORIZATION" in self._environ
             # Also one that cannot be a session: a cache that does not know it must not
             # learn from it what everybody gets.
             or self._service.config.cookie_name in self.cookies
+            or EAGER_COOKIE in self.cookies
         )
 
     def start_response(self) -> list[Header]:
@@ -227,7 +246,11 @@ class Auth:
         """
         self.check_headers_unsent()
         self._result = result
-        self._environ[SESSION_KEY] = result.session
+        self.publish()
+
+    def publish(self) -> None:
+        """Set what the app reads of ``environ`` to who makes the request."""
+        publish(self._environ, self.session, self._options.remote_user)
 
     # For the endpoints
 

@@ -31,6 +31,7 @@ from wsgi_authkit.authorization import Flow
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.errors import (
+    APIError,
     BadSeal,
     CookieTooLarge,
     InvalidToken,
@@ -296,6 +297,7 @@ class AuthKitService:
         cookies: Cookies = None,
         sign_in_path: str | None = None,
         redirect_uri: str | None = None,
+        revoke: bool = False,
     ) -> SignOutResult:
         """End a session here and return the URL that ends it at WorkOS.
 
@@ -305,8 +307,13 @@ class AuthKitService:
         :param return_to: Where WorkOS sends the browser afterwards; it must be among
             the sign-out redirects of the WorkOS dashboard. Not checked here: never
             pass what came with a request.
+        :param revoke: Also have WorkOS end the session now, in 2 seconds at most. A
+            failure is logged and holds nothing up. The browser has to visit the URL all
+            the same, or the next sign-in asks for nothing.
         """
         self._state.coordinator.end(session_id)
+        if revoke:
+            self._revoke(session_id)
         pending = self.clear_pending_verifier(
             cookies=cookies, redirect_uri=redirect_uri, sign_in_path=sign_in_path
         )
@@ -445,6 +452,17 @@ class AuthKitService:
         )
         self._state.coordinator.revive(result.session.session_id)
         return result
+
+    def _revoke(self, session_id: str) -> None:
+        try:
+            self.api.revoke_session(session_id)
+        except APIError as error:
+            log.warning(
+                "session %s was not revoked at WorkOS, it ends there when the browser "
+                "follows the redirect: %s",
+                session_id,
+                error,
+            )
 
     def _is_due(self, found: SealedSession) -> bool:
         if found.expired:
