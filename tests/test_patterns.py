@@ -171,6 +171,10 @@ def test_stars_match_any_number_of_segments(segments: list[str]) -> None:
         ("/a;b=c", "/a;b=c"),
         ("/a%2e%2e", "/a%2e%2e"),
         ("/a?b#c", "/a?b#c"),
+        ("/%61dmin", "/%61dmin"),
+        ("/admin%2f", "/admin%2f"),
+        ("/from/https%3A%2F%2Fa.example%2F", "/from/https%3A%2F%2Fa.example%2F"),
+        ("/100%", "/100%"),
     ],
 )
 def test_path_is_decoded(path_info: str, path: str) -> None:
@@ -187,6 +191,11 @@ AMBIGUOUS = [
     pytest.param("/admin/..", id="dots at the end"),
     pytest.param("/admin/..;/", id="dots with a parameter"),
     pytest.param("/admin/.;x", id="dot with a parameter"),
+    pytest.param("/a/%2e%2e/admin", id="dots, encoded twice"),
+    pytest.param("/a/..%2fadmin", id="dots with a slash that was encoded twice"),
+    pytest.param("/a%5cadmin", id="backslash, encoded twice"),
+    pytest.param("/admin%00", id="NUL, encoded twice"),
+    pytest.param("/a%c0%afadmin", id="overlong slash, encoded twice"),
     pytest.param("/\\admin", id="backslash"),
     pytest.param("/admin\x00", id="NUL"),
     pytest.param("/admin\n", id="line end"),

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+from urllib.parse import unquote
 
 from wsgi_authkit._wsgi import decode
 from wsgi_authkit.paths import is_plain
@@ -44,17 +45,23 @@ def request_path(path_info: str) -> str | None:
 
     Not UTF-8, a dot segment (also ``..;``), two slashes in a row, a backslash, a
     control character: servers, proxies, frameworks and file systems do not agree on
-    what such a path means, so no rule that frees a path may rest on it.
+    what such a path means, so no rule that frees a path may rest on it. Nor on one
+    that an app makes such a path of when it decodes it once more.
     """
     try:
         path = decode(path_info) or "/"
+        return path if _is_unambiguous(path) else None
     except UnicodeError:
         return None
-    return path if _is_unambiguous(path) else None
 
 
 def _is_unambiguous(path: str) -> bool:
-    return is_plain(path) and "//" not in path
+    # A URL within a path (`http%3A%2F%2F`) is common, so more slashes may appear.
+    return (
+        "//" not in path
+        and is_plain(path)
+        and ("%" not in path or is_plain(unquote(path, errors="strict")))
+    )
 
 
 class PathPatterns:
@@ -112,13 +119,13 @@ def _compile(pattern: str) -> str | tuple[_Step, ...]:
     """Return the steps of a pattern, or itself where it is text and nothing else."""
     if not pattern.startswith("/"):
         raise ValueError("it must begin with a slash")
+    if _ENCODED.search(pattern):
+        raise ValueError("it is percent-encoded; paths are compared decoded")
     if not _is_unambiguous(pattern):
         raise ValueError(
             "it has a dot segment, two slashes in a row, a backslash or a control "
             "character; a path with one is in no list"
         )
-    if _ENCODED.search(pattern):
-        raise ValueError("it is percent-encoded; paths are compared decoded")
     steps: list[_Step] = []
     text = ""
     position = 0
