@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -400,3 +401,27 @@ def test_patterns_may_come_from_an_iterator() -> None:
     rules = AccessRules(protected_paths=iter(["/a", "/b"]))
 
     assert rules.judge("/b") == "protected"
+
+
+def test_decision_is_the_same_the_second_time_and_for_a_long_path() -> None:
+    rules = AccessRules(require_auth=True, public_paths=["/docs/:path*"])
+    long = f"/docs/{'x' * 5000}"
+
+    for _ in range(2):
+        assert rules.judge("/docs/a") == rules.judge(long) == "public"
+        assert rules.judge("/a") == rules.judge(f"/{long}") == "protected"
+
+
+def test_paths_of_strangers_do_not_fill_the_memory() -> None:
+    rules = AccessRules(require_auth=True)
+    tracemalloc.start()
+    for number in range(5000):
+        rules.judge(f"/{number:0200}")
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(5000, 20_000):
+        rules.judge(f"/{number:0200}")
+        rules.judge(f"/{number:01000}")
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert after - before < 100_000

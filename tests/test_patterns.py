@@ -98,6 +98,11 @@ def test_parameter_takes_anything_but_a_slash(character: str) -> None:
     assert f"{path}/c" not in PathPatterns(["/docs/:page"])
 
 
+@pytest.mark.parametrize("path", ["/a//b", "//a", "//", "/a//"])
+def test_segment_is_never_empty(path: str) -> None:
+    assert path not in PathPatterns(["/:one*", "/:one/:two/:three", "/a/:path+"])
+
+
 def test_any_of_the_patterns_may_match() -> None:
     patterns = PathPatterns(["/", "/about", "/docs/:path*"])
 
