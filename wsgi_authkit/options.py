@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from wsgi_authkit.access import AccessRules
 from wsgi_authkit.authentication import Authentication, OAuthTokens
 from wsgi_authkit.config import url_origin
 from wsgi_authkit.errors import AuthKitError, ConfigurationError, RefreshError
@@ -74,6 +75,13 @@ class Options:
     base_url: str | None = None
     return_pathname: str = "/"
     mount: str = "/auth"
+    require_auth: bool = False
+    public_paths: Iterable[str] = ()
+    protected_paths: Iterable[str] = ()
+    exclude_paths: Iterable[str] = ()
+    sign_up_paths: Iterable[str] = ()
+    api_paths: Iterable[str] = ()
+    challenge_401: bool = True
     sign_out_return_to: str | None = None
     allowed_return_urls: tuple[str, ...] = ()
     on_success: OnSuccess | None = None
@@ -86,11 +94,25 @@ class Options:
     revoke_on_sign_out: bool = False
     session_storage: str | Callable[..., object] = "cookie"
     debug: bool = False
+    #: What the lists of paths come to.
+    rules: AccessRules = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
+        try:
+            rules = AccessRules(
+                require_auth=self.require_auth,
+                public_paths=self.public_paths,
+                protected_paths=self.protected_paths,
+                exclude_paths=self.exclude_paths,
+                sign_up_paths=self.sign_up_paths,
+                api_paths=self.api_paths,
+            )
+        except ConfigurationError as error:
+            problems += error.problems
         if problems:
             raise ConfigurationError(problems)
+        object.__setattr__(self, "rules", rules)
 
     def _problems(self) -> Iterator[str]:
         if not isinstance(self.mount, str) or not _MOUNT.fullmatch(self.mount):
@@ -127,7 +149,12 @@ class Options:
 
     def _switch_problems(self) -> Iterator[str]:
         # Text is true, "false" out of a settings file as well.
-        for name in ("eager_auth", "revoke_on_sign_out"):
+        for name in (
+            "require_auth",
+            "challenge_401",
+            "eager_auth",
+            "revoke_on_sign_out",
+        ):
             if not isinstance(getattr(self, name), bool):
                 yield f"{name} must be True or False"
 
