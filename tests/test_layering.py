@@ -34,10 +34,11 @@ LAYERS: Final = (
     (
         *("session", "authentication", "api", "authorization", "session_storage"),
         *("access", "responses", "results", "options", "loop"),
+        "redirect_uris",
     ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),
-    ("auth", "endpoints"),
+    ("auth", "endpoints", "links", "pending_flows"),
     ("middleware",),
     ("testing", "cli"),
 )

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 from wsgi_authkit.authentication import Authentication, OAuthTokens
 from wsgi_authkit.config import url_origin
@@ -114,11 +113,6 @@ class Options:
             hook = getattr(self, name)
             if hook is not None and not callable(hook):
                 yield f"{name} must be callable"
-
-
-def callback_path(redirect_uri: str) -> str:
-    """Return the decoded path on which the callback of a redirect URI answers."""
-    return unquote(urlsplit(redirect_uri).path, errors="surrogateescape") or "/"
 
 
 def _is_url(value: object) -> bool:

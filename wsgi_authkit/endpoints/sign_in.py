@@ -58,12 +58,7 @@ def _start(auth: Auth, screen_hint: str) -> WSGIApplication:
         marker = _count(auth)
         if marker is not None and marker.is_loop:
             return fail(auth, _loop(), no_marker_headers(auth))
-        result = auth.service.create_authorization(
-            return_to=return_to,
-            cookies=auth.cookies,
-            sign_in_path=auth.sign_in_path,
-            **{"screen_hint": screen_hint, **options},
-        )
+        result = auth.start_flow(return_to, {"screen_hint": screen_hint, **options})
     except AuthorizationError as error:
         return fail(auth, error)
     except (TypeError, ValueError) as error:
@@ -85,9 +80,10 @@ def _read(auth: Auth) -> tuple[str | None, dict[str, Any]]:
             options.update(auth.open_request(query["request"]))
         except BadSeal as error:
             raise AuthorizationError("the request parameter does not open") from error
-    auth.check_redirect_uri(options.get("redirect_uri"))
-    return_to = auth.return_path(query.get("return_to"))
-    return return_to, options
+    redirect_uri = options.pop("redirect_uri", None)
+    if redirect_uri is not None:
+        auth.use_redirect_uri(redirect_uri)
+    return query.get("return_to"), options
 
 
 def _count(auth: Auth) -> Marker | None:

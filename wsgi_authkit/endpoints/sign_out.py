@@ -48,7 +48,7 @@ def sign_out(auth: Auth) -> WSGIApplication:
         return Response(HTTPStatus.NO_CONTENT)
     if auth.environ["REQUEST_METHOD"] != "POST":
         return _confirm(auth)
-    if not has_same_origin_proof(auth.environ, auth.origin):
+    if not has_same_origin_proof(auth.environ, *auth.origins):
         return _forbidden(auth)
     return _sign_out(auth, _posted_return_to(auth))
 
