@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from flask import Flask, redirect, request
+from webob.exc import HTTPFound
 
 from tests.gateway import Client, Response, environ, run
 from tests.harness import Harness, path_of
@@ -154,6 +156,24 @@ def test_state_is_handed_back_to_on_success() -> None:
     finish(harness, location(harness.client.get("/")))
 
     assert [event.state for event in events] == ['{"cart": 17}']
+
+
+def test_redirects_of_frameworks_leave_the_url_as_it_is() -> None:
+    """The ``Location`` is compared as a whole, and some would quote it once more."""
+    flask_app = Flask("tests")
+    pages: list[WSGIApplication] = [flask_app]
+
+    @flask_app.get("/")
+    def home() -> Any:
+        return redirect(request.environ["authkit"].authorization_url("/büro?a=b&c"))
+
+    @pages.append
+    def webob(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        url = environ["authkit"].authorization_url("/büro?a=b&c")
+        return HTTPFound(location=url)(environ, start_response)
+
+    for app in pages:
+        assert len(verifiers(make_site(app).client.get("/"))) == 1
 
 
 def test_form_of_a_page_may_lead_to_workos() -> None:
