@@ -38,7 +38,7 @@ LAYERS: Final = (
     ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),
-    ("auth", "endpoints", "links", "pending_flows"),
+    ("auth", "endpoints", "links", "marker", "pending_flows"),
     ("middleware",),
     ("testing", "cli"),
 )

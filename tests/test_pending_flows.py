@@ -485,6 +485,42 @@ def test_app_below_a_prefix_signs_in() -> None:
     assert finish(harness, location(start), client).header("Location") == "/app/there"
 
 
+def go_round(harness: Harness) -> Response:
+    """Sign in and lose the session; return the last response."""
+    start = harness.client.get("/account")
+    if not location(start).startswith(WORKOS):
+        return harness.client.get(location(start))
+    finished = finish(harness, location(start))
+    lost = "wos-session=; Path=/; Max-Age=0"
+    harness.client.jar.store("http://localhost:8000/", lost)
+    return finished
+
+
+def test_loop_is_broken_at_the_third_start_after_a_sign_in() -> None:
+    """A browser that keeps no session would go round for ever, without a question."""
+    errors: list[str] = []
+    harness = make_site(
+        redirecting(), on_error=lambda error, environ: errors.append(error.code)
+    )
+
+    assert [go_round(harness).status for _ in range(3)] == [303, 303, 303]
+    assert go_round(harness).status == 400
+    assert errors == ["sign_in_loop"]
+    assert harness.workos.count("exchange") == 3
+    assert go_round(harness).status == 303  # the person may try again
+
+
+def test_flows_that_do_not_start_do_not_count() -> None:
+    harness = make_site(telling(lambda auth: auth.authorization_url()))
+    harness.sign_in()
+    harness.client.jar.store(
+        "http://localhost:8000/", "wos-session=; Path=/; Max-Age=0"
+    )
+
+    for _ in range(10):
+        assert harness.client.get("/").text.startswith(WORKOS)
+
+
 @pytest.mark.parametrize("base_url", [None, "https://app.example"])
 def test_where_no_flow_can_start_it_leads_to_the_page_that_says_so(
     base_url: str | None,

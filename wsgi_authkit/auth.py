@@ -18,6 +18,7 @@ from wsgi_authkit.errors import (
     RefreshUnavailable,
 )
 from wsgi_authkit.links import Links
+from wsgi_authkit.marker import count_start, marker_headers
 from wsgi_authkit.options import Options
 from wsgi_authkit.pending_flows import PendingFlow, PendingFlows
 from wsgi_authkit.redirect_uris import Choice, RedirectURIs
@@ -27,6 +28,7 @@ from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
@@ -154,8 +156,8 @@ class Auth:
         response of this request does, no cookie is set. Asking the same again gives
         the same URL.
 
-        Where no sign-in can start at the address of this request, it is the sign-in
-        path of this site, which says so to the person.
+        Where no sign-in can start, at an address that is not listed or in a loop of
+        sign-ins, it is the sign-in path of this site, which says so to the person.
 
         :param return_to: As for :meth:`sign_in_url`.
         :param start: Send the verifier cookie with this response whatever it is, for a
@@ -176,16 +178,29 @@ class Auth:
                 "the app has sent; ask for the URL before start_response is called"
             )
         if flow is None:
-            try:
-                made = self.start_flow(
-                    return_to, options, cookies=flows.cookies(self.cookies)
-                )
-            except AuthorizationError:
-                return self.site_url(self.sign_in_url(return_to, **options))
-            flow = PendingFlow(made.url, made.headers)
-            flows.add(asked, flow)
+            flow = self._pending_flow(return_to, options, flows)
+        if flow is None:
+            return self.site_url(self.sign_in_url(return_to, **options))
+        flows.add(asked, flow)
         flow.started = flow.started or start
         return flow.url
+
+    def _pending_flow(
+        self, return_to: str | None, options: dict[str, Any], flows: PendingFlows
+    ) -> PendingFlow | None:
+        """Return a flow that is not started yet, ``None`` where none can start."""
+        marker = count_start(self._service, self.cookies)
+        if marker is not None and marker.is_loop:
+            return None
+        try:
+            cookies = flows.cookies(self.cookies)
+            made = self.start_flow(return_to, options, cookies=cookies)
+        except AuthorizationError:
+            return None
+        counted = []
+        if marker is not None:
+            counted = marker_headers(self._service, self.sign_in_path, marker)
+        return PendingFlow(made.url, [*made.headers, *counted])
 
     def challenge(self) -> WSGIApplication:
         """Return a WSGI app that asks the person to sign in.
@@ -258,8 +273,13 @@ class Auth:
             or self._service.config.cookie_name in self.cookies
         )
 
-    def start_response(self, status: str, headers: list[Header]) -> list[Header]:
-        """Return the headers to add to the app's; no change is possible afterwards."""
+    def start_response(
+        self, status: str = "", headers: Iterable[Header] = ()
+    ) -> list[Header]:
+        """Return the headers to add to the app's; no change is possible afterwards.
+
+        :param status: Of the response, which may lead into a flow.
+        """
         self._headers_sent = True
         latest = self._service.latest_headers(self._result, self.cookies)
         if self._flows is None:

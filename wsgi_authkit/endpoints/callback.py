@@ -12,7 +12,6 @@ from wsgi_authkit.access import is_person, is_prefetch
 from wsgi_authkit.auth import Auth, identify
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.endpoints._failure import ask_app, explain, fail, with_headers
-from wsgi_authkit.endpoints._marker import find_marker, marker_headers
 from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import (
     AuthorizationDenied,
@@ -21,6 +20,7 @@ from wsgi_authkit.errors import (
     VerifierMissing,
 )
 from wsgi_authkit.loop import Marker
+from wsgi_authkit.marker import find_marker, marker_headers
 from wsgi_authkit.options import SignInEvent
 from wsgi_authkit.responses import Response, onward_page, redirect
 from wsgi_authkit.results import CallbackResult
@@ -81,9 +81,9 @@ def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
         result.session.user.id,
         result.session.session_id,
     )
-    marker = find_marker(auth) or Marker(at=0)
+    marker = find_marker(auth.service, auth.cookies) or Marker(at=0)
     finished = replace(marker, finished=True, stateless=False)
-    headers = [*headers, *marker_headers(auth, finished)]
+    headers += marker_headers(auth.service, auth.sign_in_path, finished)
     location = auth.site_url(auth.return_path(result.return_to))
     if auth.service.config.cookie_same_site == "strict":
         return onward_page(location, headers)
@@ -159,13 +159,13 @@ def _without_state(auth: Auth) -> WSGIApplication:
     answer = ask_app(auth, error)
     if answer is not None:
         return answer
-    marker = find_marker(auth) or Marker(at=0)
+    marker = find_marker(auth.service, auth.cookies) or Marker(at=0)
     if marker.stateless:
         return explain(auth, error)
     log.warning("%s", error)
     stateless = replace(marker, stateless=True)
-    location = auth.site_url(auth.sign_in_path)
-    return redirect(location, marker_headers(auth, stateless))
+    left = marker_headers(auth.service, auth.sign_in_path, stateless)
+    return redirect(auth.site_url(auth.sign_in_path), left)
 
 
 def _without_verifier(

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgi_authkit._wsgi import read_body
 from wsgi_authkit.access import has_same_origin_proof, is_prefetch, prefers_json
 from wsgi_authkit.auth import Auth
-from wsgi_authkit.endpoints._marker import no_marker_headers
 from wsgi_authkit.endpoints._query import parse_fields, parse_query
 from wsgi_authkit.errors import AuthorizationError
+from wsgi_authkit.marker import no_marker_headers
 from wsgi_authkit.responses import (
     Response,
     json_error,
@@ -91,7 +91,7 @@ def _sign_out(auth: Auth, return_to: str | None) -> WSGIApplication:
         *auth.service.clear_pending_verifier(
             cookies=auth.cookies, sign_in_path=auth.sign_in_path
         ).headers,
-        *no_marker_headers(auth),
+        *no_marker_headers(auth.service, auth.sign_in_path),
     ]
     url = target or auth.site_url(auth.return_path(None))
     for session_id in reversed(session_ids):
