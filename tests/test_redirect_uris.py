@@ -410,6 +410,22 @@ def test_link_asks_for_one_of_the_list() -> None:
     assert harness.who(client)["user"] == "ada@example.com"
 
 
+def test_composed_middleware_asks_for_one_of_the_list() -> None:
+    def app(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
+        url = environ["authkit"].authorization_url(redirect_uri=ONE)
+        headers = [("Location", url), ("Content-Type", "text/plain")]
+        start_response("302 Found", headers)
+        return []
+
+    harness = make_site(
+        app, settings={"redirect_uri": LOCAL}, allowed_redirect_uris=[ONE]
+    )
+    start = browser(harness, ONE).get("/")
+
+    assert sent_to(start) == ONE
+    assert "Secure" in attributes(start, "wos-auth-verifier")
+
+
 @pytest.mark.parametrize("name", ["sign_in_url", "sign_up_url", "authorization_url"])
 @pytest.mark.parametrize("uri", [EVIL, "/callback", f"{ONE}/", ""])
 def test_link_asks_for_no_other(name: str, uri: str) -> None:
@@ -633,6 +649,19 @@ def test_flow_of_a_listed_host_is_started_again_for_it() -> None:
     assert sent_to(again) == ONE
     assert "Secure" in attributes(again, "wos-auth-verifier")
     assert client.get(approve(harness, again), cross_site=True).status == 303
+
+
+def test_hosts_of_one_domain_may_share_flows_and_sessions() -> None:
+    """Where the cookie is sent to both, the second host may finish what is its own."""
+    harness = previews(settings={"cookie_domain": "preview.example"})
+    one, two = browser(harness, ONE), browser(harness, TWO)
+    two.jar = one.jar
+    callback = approve(harness, one.get("/auth/sign-in"))
+    finished = two.get(path_of(callback), cross_site=True)
+
+    assert finished.status == 303
+    assert "Domain=preview.example" in attributes(finished, "wos-session")
+    assert [harness.who(tab)["user"] for tab in (one, two)] == ["ada@example.com"] * 2
 
 
 def forged(harness: Harness, redirect_uri: str | None) -> tuple[Client, str]:
