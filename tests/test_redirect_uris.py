@@ -816,7 +816,9 @@ def test_service_of_another_redirect_uri_shares_all_but_what_follows_from_it() -
     assert other.config.redirect_uri == ONE
     assert other.api is service.api
     assert other.with_redirect_uri(ONE) is other
-    assert other.with_redirect_uri(LOCAL) is service
+    assert other.with_redirect_uri(LOCAL).config == service.config
+    assert other.with_redirect_uri(LOCAL).api is service.api
+    assert service.with_redirect_uri(LOCAL) is service
     assert service.with_redirect_uri(ONE) is other
     start = other.create_sign_in()
     assert query_of(start.url)["redirect_uri"] == ONE

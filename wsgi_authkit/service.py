@@ -171,8 +171,9 @@ class AuthKitService:
         self._http = http
         self._refresh_buffer = refresh_buffer
         self._states: dict[int, _State] = {}
-        # One for each redirect URI, which this and they share.
-        self._variants: dict[str, AuthKitService] = {config.redirect_uri: self}
+        # One for each other redirect URI. This one is not in it: a service of one URI
+        # would refer to itself, and its connections close whenever the cycle is found.
+        self._variants: dict[str, AuthKitService] = {}
         self._configured = config.redirect_uri
 
     @property
@@ -213,6 +214,8 @@ class AuthKitService:
 
         :raises ConfigurationError: It cannot be a redirect URI of these settings.
         """
+        if redirect_uri == self.config.redirect_uri:
+            return self
         variant = self._variants.get(redirect_uri)
         if variant is None:
             variant = copy(self)
