@@ -1337,7 +1337,7 @@ def finish_with_redirect_uri(hook: Success) -> Response:
     uri = "https://app.example.test/auth/callback"
     harness = Harness(
         config=make_config(redirect_uri="http://localhost:8000/auth/callback"),
-        options={"on_success": hook},
+        options={"on_success": hook, "allowed_redirect_uris": [uri]},
     )
     flow = new_flow(harness.clock(), redirect_uri=uri)
     state, code = forge(harness, flow)

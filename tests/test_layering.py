@@ -35,10 +35,11 @@ LAYERS: Final = (
     (
         *("session", "authentication", "api", "authorization", "session_storage"),
         *("access", "responses", "results", "options", "loop", "identity", "eager"),
+        "redirect_uris",
     ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),
-    ("challenge", "auth", "endpoints"),
+    ("challenge", "auth", "endpoints", "links", "marker", "pending_flows"),
     ("middleware",),
     ("testing", "cli"),
 )

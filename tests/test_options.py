@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from wsgi_authkit import ConfigurationError, SignInEvent, User
-from wsgi_authkit.options import Options, callback_path
+from wsgi_authkit.options import Options
+from wsgi_authkit.redirect_uris import callback_path
 
 
 def problems(**options: Any) -> tuple[str, ...]:

@@ -168,6 +168,7 @@ def test_middleware_takes_the_documented_options() -> None:
         keyword.items()
         >= {
             "redirect_uri": None,
+            "allowed_redirect_uris": (),
             "base_url": None,
             "return_pathname": "/",
             "mount": "/auth",

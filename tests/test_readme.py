@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import quote
 
 import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -137,9 +138,7 @@ def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
 @pytest.mark.usefixtures("_environ")
 def test_paths_are_protected_by_a_list() -> None:
     client = Client(
-        run(block_with("def wrap(app):\n    return AuthKitMiddleware(\n"))["wrap"](
-            hello
-        )
+        run(block_with('protected_paths=["/account/:path*"'))["wrap"](hello)
     )
 
     assert [
@@ -186,6 +185,26 @@ def test_plain_wsgi_app_asks_to_sign_in() -> None:
     answer = Client(AuthKitMiddleware(application)).get("/reports")
 
     assert answer.status == 302
+
+
+@pytest.mark.usefixtures("_environ")
+def test_composed_middleware_sends_account_pages_to_workos() -> None:
+    wrap = run(block_with("class AccountPages"))["wrap"]
+    answer = Client(wrap(lambda *_: [])).get("/account")
+
+    assert (answer.header("Location") or "").startswith("https://api.workos.com/")
+    assert len(answer.set_cookies) == 1
+
+
+@pytest.mark.usefixtures("_environ")
+@pytest.mark.parametrize(
+    "base", ["http://localhost:8000", "https://pr-41.preview.example.com"]
+)
+def test_previews_use_their_own_redirect_uri(base: str) -> None:
+    wrap = run(block_with("REDIRECT_URIS = "))["wrap"]
+    answer = Client(wrap(lambda *_: []), base=base).get("/auth/sign-in")
+
+    assert quote(f"{base}/callback", safe="") in (answer.header("Location") or "")
 
 
 @pytest.mark.usefixtures("_environ")

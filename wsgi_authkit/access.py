@@ -220,20 +220,20 @@ def _acceptable(accept: str, *offers: str) -> str | None:
     return str(found[0][0]) if found else None
 
 
-def has_same_origin_proof(environ: WSGIEnvironment, origin: str) -> bool:
+def has_same_origin_proof(environ: WSGIEnvironment, *origins: str) -> bool:
     """Say whether a request comes from a page of this site.
 
     ``Sec-Fetch-Site`` decides where it is there, else ``Origin``; without both, nothing
     proves it. Neither can be set by a page.
 
-    :param origin: The public origin of this site. It is configured and never taken
-        from ``Host``, which the client writes.
+    :param origins: The public origins of this site. They are configured and never
+        taken from ``Host``, which the client writes.
     """
     site: str | None = environ.get("HTTP_SEC_FETCH_SITE")
     if site is not None:
         return site == "same-origin"
     sent: str | None = environ.get("HTTP_ORIGIN")
-    return sent == origin
+    return sent in origins
 
 
 def client_info(environ: WSGIEnvironment) -> ClientInfo:

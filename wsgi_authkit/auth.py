@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlencode
+from typing import TYPE_CHECKING, Any
 
-from wsgi_authkit._wsgi import Header, quoted_path
+from wsgi_authkit._wsgi import Header
 from wsgi_authkit.access import client_info, is_navigation
 from wsgi_authkit.authentication import ClientInfo
-from wsgi_authkit.authorization import AuthorizationOptions
+from wsgi_authkit.authorization import AuthorizationOptions, Flow
 from wsgi_authkit.challenge import Challenge
-from wsgi_authkit.config import url_origin
 from wsgi_authkit.eager import EAGER_COOKIE
-from wsgi_authkit.errors import BadSeal, HeadersSent
+from wsgi_authkit.errors import AuthorizationError, HeadersSent
 from wsgi_authkit.identity import publish
-from wsgi_authkit.options import Options, callback_path
-from wsgi_authkit.paths import safe_return_path
-from wsgi_authkit.results import AuthResult
+from wsgi_authkit.links import Links
+from wsgi_authkit.marker import count_start, marker_headers
+from wsgi_authkit.options import Options
+from wsgi_authkit.pending_flows import PendingFlow, PendingFlows
+from wsgi_authkit.redirect_uris import Choice, RedirectURIs
+from wsgi_authkit.results import AuthorizationResult, AuthResult
 from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
-
-_REQUEST: Final = "request"
 
 
 def identify(
@@ -63,10 +62,14 @@ class Auth:
     """
 
     __slots__ = (
+        "_choice",
         "_environ",
         "_excluded",
+        "_flows",
         "_headers_sent",
+        "_leads_to_workos",
         "_options",
+        "_redirect_uris",
         "_result",
         "_service",
     )
@@ -77,11 +80,17 @@ class Auth:
         options: Options,
         environ: WSGIEnvironment,
         result: AuthResult,
+        redirect_uris: RedirectURIs,
+        choice: Choice,
     ) -> None:
         self._service = service
         self._options = options
         self._environ = environ
         self._result = result
+        self._redirect_uris = redirect_uris
+        self._choice = choice
+        self._flows: PendingFlows | None = None
+        self._leads_to_workos = False
         # Kept: a session that the app makes there does not end the exclusion.
         self._excluded = result.session.reason == "excluded"
         self._headers_sent = False
@@ -103,17 +112,18 @@ class Auth:
         :param options: The fields of
             :class:`~wsgi_authkit.authorization.AuthorizationOptions`, such as
             ``organization_id``, ``login_hint`` or ``state``. They travel sealed.
-        :raises ValueError: An option is not of the form that WorkOS takes.
+        :raises ValueError: An option is not of the form that WorkOS takes, or
+            ``redirect_uri`` is none of ours.
         :raises CookieTooLarge: ``state`` has more than 2048 bytes.
         """
-        return self._start_url("sign-in", return_to, options)
+        return self._links.start("sign-in", return_to, options)
 
     def sign_up_url(self, return_to: str | None = None, **options: Any) -> str:
         """Return the path on this site that starts a sign-up.
 
         See :meth:`sign_in_url`.
         """
-        return self._start_url("sign-up", return_to, options)
+        return self._links.start("sign-up", return_to, options)
 
     def sign_out_url(self, return_to: str | None = None) -> str:
         """Return the path on this site that signs out.
@@ -124,13 +134,67 @@ class Auth:
             ``sign_out_return_to`` and ``allowed_return_urls``.
         :raises ValueError: It is neither.
         """
-        if return_to is None:
-            return self.endpoint_url("sign-out")
-        if self.absolute_return_url(return_to) is None:
-            raise ValueError(
-                "return_to must be a path on this site or one of allowed_return_urls"
+        return self._links.sign_out(return_to)
+
+    def authorization_url(
+        self, return_to: str | None = None, *, start: bool = False, **options: Any
+    ) -> str:
+        """Return the URL of WorkOS itself, for an app that redirects there by itself.
+
+        :meth:`sign_in_url` is the better link: it starts a flow when somebody follows
+        it. Here the flow is made at once, and its verifier cookie goes out when this
+        response is a redirect to exactly this URL that a person follows; where no
+        response of this request does, no cookie is set. Asking the same again gives
+        the same URL.
+
+        Where no sign-in can start, at an address that is not listed or in a loop of
+        sign-ins, it is the sign-in path of this site, which says so to the person.
+
+        :param return_to: As for :meth:`sign_in_url`.
+        :param start: Send the verifier cookie with this response whatever it is, for a
+            page or a script that sends the browser on. Five flows can be pending, so
+            not for a URL that may never be followed.
+        :param options: As for :meth:`sign_in_url`; on one of ``sign_up_paths``,
+            ``screen_hint`` is ``"sign-up"`` unless it is given.
+        :raises HeadersSent: The app has called ``start_response``.
+        :raises ValueError: An option is not of the form that WorkOS takes, or
+            ``redirect_uri`` is none of ours.
+        :raises CookieTooLarge: ``state`` and ``return_to`` are too long.
+        """
+        if self._options.rules.is_sign_up(self._environ.get("PATH_INFO", "")):
+            options.setdefault("screen_hint", "sign-up")
+        asked = (return_to, AuthorizationOptions(**options))
+        flows = self._flows = self._flows or PendingFlows()
+        flow = flows.find(asked)
+        if self._headers_sent and not (flow and flow.started):
+            raise HeadersSent(
+                "no sign-in can start any more: its cookie belongs into headers that "
+                "the app has sent; ask for the URL before start_response is called"
             )
-        return f"{self.endpoint_url('sign-out')}?{urlencode({'return_to': return_to})}"
+        if flow is None:
+            flow = self._pending_flow(return_to, options, flows)
+        if flow is None:
+            return self.site_url(self.sign_in_url(return_to, **options))
+        flows.add(asked, flow)
+        flow.started = flow.started or start
+        return flow.url
+
+    def _pending_flow(
+        self, return_to: str | None, options: dict[str, Any], flows: PendingFlows
+    ) -> PendingFlow | None:
+        """Return a flow that is not started yet, ``None`` where none can start."""
+        marker = count_start(self._service, self.cookies)
+        if marker is not None and marker.is_loop:
+            return None
+        try:
+            cookies = flows.cookies(self.cookies)
+            made = self.start_flow(return_to, options, cookies=cookies)
+        except AuthorizationError:
+            return None
+        counted = []
+        if marker is not None:
+            counted = marker_headers(self._service, self.sign_in_path, marker)
+        return PendingFlow(made.url, [*made.headers, *counted])
 
     def challenge(self) -> WSGIApplication:
         """Return a WSGI app that asks the person to sign in.
@@ -155,7 +219,8 @@ class Auth:
         It does not on excluded paths: there the app's own cache headers stand.
         """
         return not self._excluded and (
-            self.session.reason != "no_cookie"
+            self._leads_to_workos
+            or self.session.reason != "no_cookie"
             or "HTTP_AUTHORIZATION" in self._environ
             # Also one that cannot be a session: a cache that does not know it must not
             # learn from it what everybody gets.
@@ -163,10 +228,19 @@ class Auth:
             or EAGER_COOKIE in self.cookies
         )
 
-    def start_response(self) -> list[Header]:
-        """Return the headers to add to the app's; no change is possible afterwards."""
+    def start_response(
+        self, status: str = "", headers: Iterable[Header] = ()
+    ) -> list[Header]:
+        """Return the headers to add to the app's; no change is possible afterwards.
+
+        :param status: Of the response, which may lead into a flow.
+        """
         self._headers_sent = True
-        return self._service.latest_headers(self._result, self.cookies)
+        latest = self._service.latest_headers(self._result, self.cookies)
+        if self._flows is None:
+            return latest
+        self._leads_to_workos = self._flows.is_used(status, headers)
+        return [*latest, *self._flows.headers(self._environ, status, headers)]
 
     def rewrite(self, status: str, headers: list[Header]) -> tuple[str, list[Header]]:
         """Return status and headers of the app, with ``challenge_401`` applied."""
@@ -180,7 +254,7 @@ class Auth:
             options=self._options,
             origin=self.origin,
             framed=_is_framed(self._service),
-            start_url=self._start_url,
+            start_url=self._links.start,
         )
 
     def check_headers_unsent(self) -> None:
@@ -235,9 +309,23 @@ class Auth:
         return client_info(self._environ)
 
     @property
+    def redirect_uris(self) -> RedirectURIs:
+        """The redirect URIs of this site."""
+        return self._redirect_uris
+
+    @property
+    def _links(self) -> Links:
+        return Links(self._service, self._options, self._environ, self._redirect_uris)
+
+    @property
     def origin(self) -> str:
-        """The public origin of this site, from the configuration."""
-        return url_origin(self._options.base_url or self._service.config.redirect_uri)
+        """The public origin of this site for this request, from the configuration."""
+        return self._links.origin
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins that pages of this site can have."""
+        return self._links.origins
 
     @property
     def sign_in_path(self) -> str:
@@ -246,87 +334,75 @@ class Auth:
 
     def endpoint_url(self, name: str) -> str:
         """Return the public path of one of the mounted endpoints."""
-        return f"{self._prefix}{self._options.mount}/{name}"
-
-    @property
-    def _prefix(self) -> str:
-        """Where the app is mounted; a server that takes it from a header may lie."""
-        prefix = quoted_path({"SCRIPT_NAME": self._environ.get("SCRIPT_NAME", "")})
-        return safe_return_path(prefix, default="")
+        return self._links.endpoint(name)
 
     def return_path(self, value: str | None) -> str:
         """Return where a sign-in ends: a safe path, ``return_pathname`` otherwise."""
-        return safe_return_path(
-            value, default=self._default_return_path, forbidden=self._own_paths
-        )
-
-    @property
-    def _default_return_path(self) -> str:
-        path = safe_return_path(self._options.return_pathname)
-        prefix = self._prefix
-        if not prefix or path == prefix or path.startswith(f"{prefix}/"):
-            return path
-        return prefix + path
-
-    @property
-    def _own_paths(self) -> list[str]:
-        # Who came back to one of these would sign in, or be signed out, again.
-        names = ("sign-in", "sign-up", "sign-out")
-        callback = callback_path(self._service.config.redirect_uri)
-        return [
-            *(unquote(self.endpoint_url(name)) for name in names),
-            callback,
-            unquote(self._prefix) + callback,
-        ]
+        return self._links.return_path(value)
 
     def site_url(self, path: str) -> str:
         """Return a path on this site as redirects have it: absolute on ``base_url``."""
-        return f"{self._options.base_url or ''}{path}"
+        return self._links.on_site(path)
 
     def absolute_return_url(self, value: str | None) -> str | None:
         """Return where a sign-out may lead as an absolute URL, ``None`` otherwise."""
-        if value is None:
-            return None
-        allowed = (self._options.sign_out_return_to, *self._options.allowed_return_urls)
-        path = safe_return_path(value, default="")
-        if path:
-            return f"{self.origin}{path}"
-        return value if value in allowed else None
-
-    def _start_url(
-        self, name: str, return_to: str | None, options: dict[str, Any]
-    ) -> str:
-        parameters: dict[str, str] = {}
-        path = safe_return_path(return_to, default="", forbidden=self._own_paths)
-        if path:
-            parameters["return_to"] = path
-        chosen = AuthorizationOptions(**options).to_dict()
-        self.check_redirect_uri(chosen.get("redirect_uri"))
-        if chosen:
-            # As UTF-8, or a state in Cyrillic takes three times its room in the URL.
-            text = json.dumps(chosen, ensure_ascii=False, separators=(",", ":"))
-            parameters[_REQUEST] = self._service.envelope.seal_text(
-                text.encode(), purpose=_REQUEST
-            )
-        url = self.endpoint_url(name)
-        return f"{url}?{urlencode(parameters)}" if parameters else url
-
-    def check_redirect_uri(self, redirect_uri: str | None) -> None:
-        """Refuse a redirect URI on which no callback answers.
-
-        :raises ValueError: It is not the configured one.
-        """
-        if redirect_uri not in (None, self._service.config.redirect_uri):
-            raise ValueError("redirect_uri must be the configured one")
+        return self._links.absolute_return_url(value)
 
     def open_request(self, sealed: str) -> dict[str, Any]:
         """Return the options that :meth:`sign_in_url` sealed into a link.
 
         :raises BadSeal: The parameter was changed, or made with another password.
         """
-        opened = self._service.envelope.open_text(sealed, purpose=_REQUEST)
-        try:
-            options: dict[str, Any] = json.loads(opened)
-        except ValueError as error:
-            raise BadSeal("the request parameter holds no options") from error
-        return options
+        return self._links.open_request(sealed)
+
+    def use_redirect_uri(self, redirect_uri: str) -> None:
+        """Go on with the redirect URI that a link asks for.
+
+        :raises ValueError: It is none of ours.
+        """
+        self._links.check_redirect_uri(redirect_uri)
+        self._service = self._service.with_redirect_uri(redirect_uri)
+        self._choice = Choice(redirect_uri)
+
+    def follow_flow(self, flow: Flow | None) -> None:
+        """Go on with the redirect URI of a flow that is answered here.
+
+        Where the app says which one each request uses, that stands: a flow that was
+        started for another host is started again for this one.
+        """
+        if flow is None or self._redirect_uris.is_chosen_by_app:
+            return
+        answering = self._redirect_uris.answering(self._environ)
+        if flow.redirect_uri is not None and flow.redirect_uri in answering:
+            self.use_redirect_uri(flow.redirect_uri)
+
+    def start_flow(
+        self,
+        return_to: str | None,
+        options: dict[str, Any],
+        *,
+        cookies: str | None = None,
+        restarted: bool = False,
+    ) -> AuthorizationResult:
+        """Start a flow for the redirect URI of this request, or the one of ``options``.
+
+        :raises AuthorizationError: This request has no redirect URI.
+        :raises ValueError: An option is not of the form that WorkOS takes, or
+            ``redirect_uri`` is none of ours.
+        :raises CookieTooLarge: ``state`` and ``return_to`` are too long.
+        """
+        redirect_uri = options.get("redirect_uri")
+        self._links.check_redirect_uri(redirect_uri)
+        service = self._service
+        if redirect_uri is not None:
+            service = service.with_redirect_uri(redirect_uri)
+        elif self._choice.error is not None:
+            self._redirect_uris.warn(self._choice.error)
+            raise self._choice.error
+        return service.create_authorization(
+            return_to=self.return_path(return_to),
+            cookies=self.cookies if cookies is None else cookies,
+            sign_in_path=self.sign_in_path,
+            restarted=restarted,
+            **options,
+        )

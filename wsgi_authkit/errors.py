@@ -142,7 +142,8 @@ class AuthorizationError(AuthKitError):
     ``provider_error``,
     ``exchange_rejected``, ``exchange_unavailable``, ``exchange_misconfigured``,
     ``authorization_required``, ``tokens_missing``, ``token_invalid``,
-    ``session_too_large``, ``hook_failed``, ``sign_in_loop``.
+    ``session_too_large``, ``hook_failed``, ``sign_in_loop``,
+    ``redirect_uri_refused``.
     """
 
     default_code: ClassVar[str] = "invalid_request"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from wsgi_authkit._logs import show_debug_logs
 from wsgi_authkit._wsgi import AUTH_KEY, Header, rewriting
@@ -28,7 +28,13 @@ from wsgi_authkit.options import (
     OnRefreshError,
     OnSuccess,
     Options,
-    callback_path,
+)
+from wsgi_authkit.redirect_uris import (
+    Choice,
+    ChooseRedirectURI,
+    RedirectOptions,
+    RedirectURIs,
+    site_problems,
 )
 from wsgi_authkit.responses import is_public, private
 from wsgi_authkit.results import AuthResult
@@ -66,7 +72,14 @@ class AuthKitMiddleware:
     :param config: The configuration, read from the ``WORKOS_*`` environment variables
         by default. A callable is called once, at the first request, for apps whose
         settings do not exist yet when they are wrapped.
-    :param redirect_uri: The callback URL; wins over the configured one.
+    :param redirect_uri: The callback URL; wins over the configured one, which may then
+        be missing. Or a callable that is given ``environ`` and answers with the one of
+        the request, for previews and several domains. It is called once a request, and
+        its answer must be in ``allowed_redirect_uris`` or be the configured one; nobody
+        can sign in where it is not.
+    :param allowed_redirect_uris: All redirect URIs that are used besides the configured
+        one, exactly as the WorkOS dashboard has them; a callback answers on the path of
+        each. Without a configured one, the first is the one of no request.
     :param base_url: The public origin, such as ``https://app.example.com``: redirects
         to this site become absolute on it. Without it they are path-only, which no
         proxy and no ``Host`` header can lead astray.
@@ -138,7 +151,8 @@ class AuthKitMiddleware:
         app: WSGIApplication,
         config: AuthKitConfig | Callable[[], AuthKitConfig] | None = None,
         *,
-        redirect_uri: str | None = None,
+        redirect_uri: str | ChooseRedirectURI | None = None,
+        allowed_redirect_uris: Sequence[str] = (),
         base_url: str | None = None,
         return_pathname: str = "/",
         mount: str = "/auth",
@@ -196,16 +210,23 @@ class AuthKitMiddleware:
             problems,
         )
         _or_problems(lambda: check_store(store), problems)
-        overrides: dict[str, Any] = {}
-        if redirect_uri is not None:
-            overrides["redirect_uri"] = redirect_uri
+        redirects = RedirectOptions(
+            redirect_uri,
+            allowed_redirect_uris,
+            # A configuration that is given can allow http too, and is asked below.
+            allow_insecure=allow_insecure or config is not None,
+        )
+        problems += redirects.problems
+        overrides = redirects.overrides
         if allow_insecure:
             overrides["allow_insecure"] = True
 
         def load() -> AuthKitConfig:
             given = config() if callable(config) else config
             if given is None:
-                return AuthKitConfig.from_environ(overrides=overrides)
+                return AuthKitConfig.from_environ(
+                    overrides=overrides, **redirects.defaults
+                )
             return replace(given, **overrides)
 
         def make_site(loaded: AuthKitConfig) -> _Site:
@@ -218,21 +239,23 @@ class AuthKitMiddleware:
                     http=http,
                     clock=clock,
                     refresh_buffer=refresh_buffer,
-                )
+                ),
+                RedirectURIs(loaded.redirect_uri, redirects.listed, redirects.choose),
             )
 
+        taken = [f"{mount}{endpoint}" for endpoint in MOUNTED]
         loaded = None if callable(config) else _or_problems(load, problems)
         if loaded is not None:
-            problems += _site_problems(loaded, mount)
+            problems += site_problems(loaded, redirects.listed, taken)
         if problems or options is None:
-            raise ConfigurationError(problems)
+            raise ConfigurationError(list(dict.fromkeys(problems)))
         self._options = options
         self._mount_prefix = f"{options.mount}/"
         self._public_logged = False
         self._eager = EagerAuth() if options.eager_auth else None
         self._locks: dict[int, threading.Lock] = {}
         self._make_site: Callable[[], _Site] = lambda: make_site(
-            _checked(load(), mount)
+            _checked(load(), redirects.listed, taken)
         )
         self._site = None if loaded is None else make_site(loaded)
         if debug:
@@ -244,21 +267,23 @@ class AuthKitMiddleware:
     ) -> Iterable[bytes]:
         site = self._site or self._first_site()
         remove_claims(environ, self._options.remote_user)
+        choice = site.redirect_uris.choice(environ)
         endpoint = self._find_endpoint(site, environ)
         if endpoint is not None:
             nobody = AuthResult(session=AnonymousSession())
-            auth = self._bind(site, environ, nobody)
+            auth = self._bind(site, environ, nobody, choice)
             if self._options.debug:
                 log.debug("answered here: %s", environ.get("PATH_INFO", ""))
             return endpoint(auth)(environ, start_response)
+        service = site.service.with_redirect_uri(choice.uri)
         access = self._options.rules.judge(environ.get("PATH_INFO", ""))
         if access == "excluded":
             result = AuthResult(session=AnonymousSession("excluded"))
         elif is_preflight(environ):
             access, result = "public", AuthResult(session=AnonymousSession())
         else:
-            result = identify(site.service, self._options, environ)
-        auth = self._bind(site, environ, result)
+            result = identify(service, self._options, environ)
+        auth = self._bind(site, environ, result, choice)
         if self._options.debug:
             log.debug("%s, %r, %d cookies to set", access, result, len(result.headers))
         is_let_in = access != "protected" or result.session
@@ -296,9 +321,16 @@ class AuthKitMiddleware:
                 self._site = self._make_site()
             return self._site
 
-    def _bind(self, site: _Site, environ: WSGIEnvironment, result: AuthResult) -> Auth:
+    def _bind(
+        self,
+        site: _Site,
+        environ: WSGIEnvironment,
+        result: AuthResult,
+        choice: Choice,
+    ) -> Auth:
         """Set both keys, so that no outer value shines through."""
-        auth = Auth(site.service, self._options, environ, result)
+        service = site.service.with_redirect_uri(choice.uri)
+        auth = Auth(service, self._options, environ, result, site.redirect_uris, choice)
         environ[AUTH_KEY] = auth
         auth.publish()
         return auth
@@ -309,17 +341,13 @@ class AuthKitMiddleware:
             endpoint = MOUNTED.get(path[len(self._options.mount) :])
             if endpoint is not None:
                 return endpoint
-        if path == site.callback or (
-            environ.get("SCRIPT_NAME", "") + path == site.callback
-        ):
-            return CALLBACK
-        return None
+        return CALLBACK if site.redirect_uris.answering(environ) else None
 
     def _rewrite(
         self, auth: Auth, status: str, headers: list[Header]
     ) -> tuple[str, list[Header]]:
         """Return status and headers of the app's response as they go out."""
-        extra = auth.start_response()
+        extra = auth.start_response(status, headers)
         status, headers = auth.rewrite(status, headers)
         if self._eager is not None and not auth.is_excluded:
             extra = [
@@ -343,33 +371,15 @@ class AuthKitMiddleware:
         return status, private([*headers, *extra])
 
 
-class _Site:
-    """The service, and the callback's path as ``environ`` has it."""
-
-    __slots__ = ("callback", "service")
-
-    def __init__(self, service: AuthKitService) -> None:
-        self.service = service
-        path = callback_path(service.config.redirect_uri)
-        self.callback = path.encode("utf-8", "surrogateescape").decode("latin-1")
+class _Site(NamedTuple):
+    service: AuthKitService
+    redirect_uris: RedirectURIs
 
 
-def _site_problems(config: AuthKitConfig, mount: str) -> list[str]:
-    path = callback_path(config.redirect_uri)
-    if path == "/":
-        taken = "has no path, so the home page would be the callback"
-    elif path in [f"{mount}{endpoint}" for endpoint in MOUNTED]:
-        taken = "has the path of one of the endpoints below mount"
-    else:
-        return []
-    return [
-        f"redirect_uri (WORKOS_REDIRECT_URI) {taken}; give it a path of its own, such "
-        "as /callback, here and in the WorkOS dashboard"
-    ]
-
-
-def _checked(config: AuthKitConfig, mount: str) -> AuthKitConfig:
-    problems = _site_problems(config, mount)
+def _checked(
+    config: AuthKitConfig, listed: Sequence[str], taken: Sequence[str]
+) -> AuthKitConfig:
+    problems = list(site_problems(config, listed, taken))
     if problems:
         raise ConfigurationError(problems)
     return config

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 from wsgi_authkit.access import AccessRules
 from wsgi_authkit.authentication import Authentication, OAuthTokens
@@ -157,11 +156,6 @@ class Options:
         ):
             if not isinstance(getattr(self, name), bool):
                 yield f"{name} must be True or False"
-
-
-def callback_path(redirect_uri: str) -> str:
-    """Return the decoded path on which the callback of a redirect URI answers."""
-    return unquote(urlsplit(redirect_uri).path, errors="surrogateescape") or "/"
 
 
 def _is_url(value: object) -> bool:

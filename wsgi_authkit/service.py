@@ -20,7 +20,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,7 +94,7 @@ class _State:
         self.api = WorkOSClient(
             config, http=service._http, clock=clock, monotonic=monotonic
         )
-        ledger = Ledger(
+        self.ledger = Ledger(
             open_store(service._store, clock=clock),
             service.envelope,
             config.client_id,
@@ -101,13 +102,13 @@ class _State:
         )
         self.verifier = TokenVerifier(
             key_set=KeySet(
-                self.api.fetch_jwks, archive=LedgerKeyArchive(ledger), clock=clock
+                self.api.fetch_jwks, archive=LedgerKeyArchive(self.ledger), clock=clock
             ),
             clock=clock,
             issuers=config.issuers,
             client_id=config.client_id,
         )
-        self.coordinator = RefreshCoordinator(ledger, clock=clock)
+        self.coordinator = RefreshCoordinator(self.ledger, clock=clock)
         self.reader = SessionReader(
             storage,
             encryption,
@@ -122,16 +123,6 @@ class _State:
             encryption,
             self.coordinator,
             self.reader,
-            clock=clock,
-        )
-        self.sign_in = SignIn(
-            config,
-            self.api,
-            encryption,
-            storage,
-            ledger,
-            self.verifier,
-            log_clock=self.refresher.log_clock,
             clock=clock,
         )
 
@@ -181,6 +172,10 @@ class AuthKitService:
         self._http = http
         self._refresh_buffer = refresh_buffer
         self._states: dict[int, _State] = {}
+        # One for each other redirect URI. This one is not in it: a service of one URI
+        # would refer to itself, and its connections close whenever the cycle is found.
+        self._variants: dict[str, AuthKitService] = {}
+        self._configured = config.redirect_uri
 
     @property
     def api(self) -> WorkOSClient:
@@ -195,6 +190,39 @@ class AuthKitService:
             # `setdefault` is atomic: all threads go on with the same object.
             state = self._states.setdefault(pid, _State(self))
         return state
+
+    @property
+    def _sign_in(self) -> SignIn:
+        state = self._state
+        return SignIn(
+            self.config,
+            state.api,
+            self.encryption,
+            self.storage,
+            state.ledger,
+            state.verifier,
+            redirect_uri=self._configured,
+            log_clock=state.refresher.log_clock,
+            clock=self.clock,
+        )
+
+    def with_redirect_uri(self, redirect_uri: str) -> AuthKitService:
+        """Return this service for another redirect URI of the same site.
+
+        ``Secure``, the paths of the verifier cookies and where WorkOS sends the browser
+        back to follow the redirect URI; connections, keys and sessions are shared. Kept
+        for each URI, so never pass one that came with a request.
+
+        :raises ConfigurationError: It cannot be a redirect URI of these settings.
+        """
+        if redirect_uri == self.config.redirect_uri:
+            return self
+        variant = self._variants.get(redirect_uri)
+        if variant is None:
+            variant = copy(self)
+            variant.config = replace(self.config, redirect_uri=redirect_uri)
+            variant = self._variants.setdefault(redirect_uri, variant)
+        return variant
 
     def with_auth(
         self,
@@ -396,7 +424,7 @@ class AuthKitService:
         :raises ValueError: An option is not of the form that WorkOS takes.
         :raises CookieTooLarge: ``state`` and ``return_to`` are too long.
         """
-        return self._state.sign_in.start(
+        return self._sign_in.start(
             return_to=return_to,
             cookies=cookies,
             sign_in_path=sign_in_path,
@@ -407,9 +435,10 @@ class AuthKitService:
     def peek_flow(self, state: str | None) -> Flow | None:
         """Return the flow of a ``state`` that need not be this browser's.
 
-        Only to start it again: nothing in it has been proven to belong here.
+        Only to start it again: nothing in it has been proven to belong here. It names
+        its redirect URI also where the state does not.
         """
-        return self._state.sign_in.peek(state)
+        return self._sign_in.peek(state)
 
     def clear_pending_verifier(
         self,
@@ -423,7 +452,7 @@ class AuthKitService:
 
         :param state: The flow's state; without it all flows of ``cookies`` are ended.
         """
-        return self._state.sign_in.clear(
+        return self._sign_in.clear(
             state, redirect_uri, cookies=cookies, sign_in_path=sign_in_path
         )
 
@@ -435,20 +464,28 @@ class AuthKitService:
         *,
         client: ClientInfo | None = None,
         sign_in_path: str | None = None,
+        redirect_uris: Collection[str] | None = None,
     ) -> CallbackResult:
         """Finish a sign-in: check the state, exchange the code, make the session.
 
         The code is exchanged only for a state that this browser was given, and each
         state once.
 
+        :param redirect_uris: The redirect URIs that are answered here. A flow that was
+            started for another one is refused; ``None`` does not ask.
         :raises StateMismatch: The state is not this browser's.
         :raises VerifierMissing: The verifier cookie is missing, too old or used.
         :raises AuthorizationError: Anything else; ``code`` says what. All errors carry
             ``headers`` to send. While WorkOS cannot be reached they keep the verifier,
             so that reloading the page works.
         """
-        result = self._state.sign_in.finish(
-            cookies, code, state, client=client, sign_in_path=sign_in_path
+        result = self._sign_in.finish(
+            cookies,
+            code,
+            state,
+            client=client,
+            sign_in_path=sign_in_path,
+            redirect_uris=redirect_uris,
         )
         self._state.coordinator.revive(result.session.session_id)
         return result

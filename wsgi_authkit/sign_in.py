@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from wsgi_authkit._wsgi import Header, set_cookie_headers
@@ -55,8 +56,10 @@ _FLOW: Final = "flow"
 
 
 class SignIn:
-    """Starts and finishes flows. One object for each process.
+    """Starts and finishes flows.
 
+    :param redirect_uri: The one of a flow whose state names none: the configured one,
+        while ``config`` may have that of the request.
     :param log_clock: Told the claims of a token that looked expired when it arrived.
     """
 
@@ -69,6 +72,7 @@ class SignIn:
         ledger: Ledger,
         verifier: TokenVerifier,
         *,
+        redirect_uri: str,
         log_clock: Callable[[Mapping[str, Any]], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -78,6 +82,7 @@ class SignIn:
         self._storage = storage
         self._ledger = ledger
         self._verifier = verifier
+        self._unnamed = redirect_uri
         self._log_clock = log_clock
         self._clock = clock
 
@@ -97,7 +102,7 @@ class SignIn:
             self._clock(),
             return_path=safe_return_path(return_to, default="") or None,
             custom_state=chosen.state,
-            redirect_uri=chosen.redirect_uri,
+            redirect_uri=None if redirect_uri == self._unnamed else redirect_uri,
             restarted=restarted,
         )
         state = seal_flow(self._encryption, flow)
@@ -143,9 +148,14 @@ class SignIn:
         if not state or len(state) > MAX_STATE:
             return None
         try:
-            return open_flow(self._encryption, state, self._clock())
+            return self._open(state)
         except VerifierMissing:
             return None
+
+    def _open(self, state: str) -> Flow:
+        """Return the flow of a state, with its redirect URI in any case."""
+        flow = open_flow(self._encryption, state, self._clock())
+        return replace(flow, redirect_uri=flow.redirect_uri or self._unnamed)
 
     def clear(
         self,
@@ -189,6 +199,7 @@ class SignIn:
         *,
         client: ClientInfo | None = None,
         sign_in_path: str | None = None,
+        redirect_uris: Collection[str] | None = None,
     ) -> CallbackResult:
         """See :meth:`~wsgi_authkit.AuthKitService.handle_callback`."""
         if not state:
@@ -199,6 +210,7 @@ class SignIn:
         try:
             code = _checked_code(code, state)
             flow = self._verified_flow(cookies, state)
+            _check_redirect_uri(flow, redirect_uris)
             self._use_once(state)
             return self._finish(flow, state, code, cookies, client, sign_in_path)
         except AuthorizationError as error:
@@ -211,7 +223,7 @@ class SignIn:
     def _verified_flow(self, cookies: Cookies, state: str) -> Flow:
         values = self._storage.load(cookies, verifier_cookie_name(state))
         verify_state(state, values or self._storage.load(cookies, VERIFIER_COOKIE))
-        return open_flow(self._encryption, state, self._clock())
+        return self._open(state)
 
     def _use_once(self, state: str) -> None:
         if not self._ledger.acquire(_FLOW, state, "", FLOW_LIFETIME):
@@ -333,6 +345,14 @@ def _checked_code(code: str | None, state: str) -> str:
     if len(code) > MAX_CODE or len(state) > MAX_STATE:
         raise AuthorizationError("the code or state parameter is too long")
     return code
+
+
+def _check_redirect_uri(flow: Flow, redirect_uris: Collection[str] | None) -> None:
+    if redirect_uris is not None and flow.redirect_uri not in redirect_uris:
+        raise AuthorizationError(
+            "the sign-in was started for a redirect URI that is not answered here",
+            code="redirect_uri_refused",
+        )
 
 
 def _flow_path(sign_in_path: str | None, redirect_uri: str) -> str:

@@ -100,6 +100,12 @@ _TEXTS: Final[dict[str, _Text]] = {
         _OURS, "Your session is too large for a browser", _OPERATOR
     ),
     "hook_failed": _Text(_OURS, "Signing in does not work at the moment", _OPERATOR),
+    "redirect_uri_refused": _Text(
+        _BAD,
+        "Signing in does not work at this address",
+        "Open this site by its usual address and start again. If that does not help, "
+        "tell the people who run this site; their log names the cause.",
+    ),
     "sign_in_loop": _Text(
         _BAD,
         "You are signed in again and again",

@@ -12,7 +12,6 @@ from wsgi_authkit.access import is_person, is_prefetch
 from wsgi_authkit.auth import Auth, identify
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.endpoints._failure import ask_app, explain, fail, with_headers
-from wsgi_authkit.endpoints._marker import find_marker, marker_headers
 from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import (
     AuthorizationDenied,
@@ -21,6 +20,7 @@ from wsgi_authkit.errors import (
     VerifierMissing,
 )
 from wsgi_authkit.loop import Marker
+from wsgi_authkit.marker import find_marker, marker_headers
 from wsgi_authkit.options import SignInEvent
 from wsgi_authkit.responses import Response, onward_page, redirect
 from wsgi_authkit.results import CallbackResult
@@ -46,6 +46,7 @@ def callback(auth: Auth) -> WSGIApplication:
         return fail(auth, error)
     # WorkOS has been seen to send back the text "null" for no state.
     state = query.get("state") if query.get("state") != "null" else None
+    auth.follow_flow(auth.service.peek_flow(state))
     if "error" in query:
         return _denied(auth, query, state)
     if query.get("code") and not state:
@@ -68,6 +69,7 @@ def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
             state,
             client=auth.client,
             sign_in_path=auth.sign_in_path,
+            redirect_uris=auth.redirect_uris.answering(auth.environ),
         )
         headers = _run_hook(auth, result, state)
     except VerifierMissing as error:
@@ -79,9 +81,9 @@ def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
         result.session.user.id,
         result.session.session_id,
     )
-    marker = find_marker(auth) or Marker(at=0)
+    marker = find_marker(auth.service, auth.cookies) or Marker(at=0)
     finished = replace(marker, finished=True, stateless=False)
-    headers = [*headers, *marker_headers(auth, finished)]
+    headers += marker_headers(auth.service, auth.sign_in_path, finished)
     location = auth.site_url(auth.return_path(result.return_to))
     if auth.service.config.cookie_same_site == "strict":
         return onward_page(location, headers)
@@ -157,13 +159,13 @@ def _without_state(auth: Auth) -> WSGIApplication:
     answer = ask_app(auth, error)
     if answer is not None:
         return answer
-    marker = find_marker(auth) or Marker(at=0)
+    marker = find_marker(auth.service, auth.cookies) or Marker(at=0)
     if marker.stateless:
         return explain(auth, error)
     log.warning("%s", error)
     stateless = replace(marker, stateless=True)
-    location = auth.site_url(auth.sign_in_path)
-    return redirect(location, marker_headers(auth, stateless))
+    left = marker_headers(auth.service, auth.sign_in_path, stateless)
+    return redirect(auth.site_url(auth.sign_in_path), left)
 
 
 def _without_verifier(
@@ -184,8 +186,8 @@ def _without_verifier(
     if answer is not None:
         return answer
     if found.session.status == "unavailable":
-        unavailable = Auth(auth.service, auth.options, auth.environ, found)
-        return with_headers(unavailable.challenge(), error.headers)
+        auth.change(found)
+        return with_headers(auth.challenge(), error.headers)
     restarted = flow is not None and flow.restarted
     if restarted or error.code == "flow_used" or not is_person(auth.environ):
         return explain(auth, error)
@@ -196,15 +198,14 @@ def _restart(
     auth: Auth, flow: Flow | None, return_to: str, error: VerifierMissing
 ) -> WSGIApplication:
     try:
-        start = auth.service.create_authorization(
-            return_to=return_to,
-            cookies=auth.cookies,
-            sign_in_path=auth.sign_in_path,
+        start = auth.start_flow(
+            return_to,
+            {"state": flow.custom_state if flow else None},
             restarted=True,
-            state=flow.custom_state if flow else None,
-            redirect_uri=flow.redirect_uri if flow else None,
         )
     except CookieTooLarge:
         # The flow filled its cookie, and this one says in addition that it is the last.
         return explain(auth, error)
+    except AuthorizationError as refused:
+        return fail(auth, refused, error.headers)
     return redirect(start.url, [*error.headers, *start.headers])

@@ -6,7 +6,6 @@ WorkOS at that moment. Fit to be the *Sign-in URL* of the WorkOS dashboard.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +13,9 @@ from wsgi_authkit._wsgi import Header
 from wsgi_authkit.access import is_person, is_prefetch
 from wsgi_authkit.auth import Auth
 from wsgi_authkit.endpoints._failure import fail
-from wsgi_authkit.endpoints._marker import (
-    find_marker,
-    marker_headers,
-    no_marker_headers,
-)
 from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import AuthorizationError, BadSeal
-from wsgi_authkit.loop import Marker
+from wsgi_authkit.marker import count_start, marker_headers, no_marker_headers
 from wsgi_authkit.responses import Response, redirect
 
 if TYPE_CHECKING:
@@ -55,22 +49,18 @@ def _start(auth: Auth, screen_hint: str) -> WSGIApplication:
         return auth.challenge()
     try:
         return_to, options = _read(auth)
-        marker = _count(auth)
+        marker = count_start(auth.service, auth.cookies)
         if marker is not None and marker.is_loop:
-            return fail(auth, _loop(), no_marker_headers(auth))
-        result = auth.service.create_authorization(
-            return_to=return_to,
-            cookies=auth.cookies,
-            sign_in_path=auth.sign_in_path,
-            **{"screen_hint": screen_hint, **options},
-        )
+            gone = no_marker_headers(auth.service, auth.sign_in_path)
+            return fail(auth, _loop(), gone)
+        result = auth.start_flow(return_to, {"screen_hint": screen_hint, **options})
     except AuthorizationError as error:
         return fail(auth, error)
     except (TypeError, ValueError) as error:
         return fail(auth, _bad_option(error))
     headers: list[Header] = list(result.headers)
     if marker is not None:
-        headers += marker_headers(auth, marker)
+        headers += marker_headers(auth.service, auth.sign_in_path, marker)
     return redirect(result.url, headers)
 
 
@@ -85,21 +75,10 @@ def _read(auth: Auth) -> tuple[str | None, dict[str, Any]]:
             options.update(auth.open_request(query["request"]))
         except BadSeal as error:
             raise AuthorizationError("the request parameter does not open") from error
-    auth.check_redirect_uri(options.get("redirect_uri"))
-    return_to = auth.return_path(query.get("return_to"))
-    return return_to, options
-
-
-def _count(auth: Auth) -> Marker | None:
-    """Return the marker with this start counted, ``None`` if it does not count."""
-    marker = find_marker(auth)
-    if marker is None or not marker.finished:
-        return None
-    found = auth.service.get_session(auth.cookies)
-    # A cookie that is there and gives no session, a planted one perhaps, loops too.
-    if found or found.reason in ("expired", "unavailable"):
-        return None
-    return replace(marker, starts=marker.starts + 1)
+    redirect_uri = options.pop("redirect_uri", None)
+    if redirect_uri is not None:
+        auth.use_redirect_uri(redirect_uri)
+    return query.get("return_to"), options
 
 
 def _loop() -> AuthorizationError:

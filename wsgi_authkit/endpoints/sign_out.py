@@ -18,9 +18,9 @@ from wsgi_authkit._wsgi import Header, read_body, set_cookie_headers
 from wsgi_authkit.access import has_same_origin_proof, is_prefetch, prefers_json
 from wsgi_authkit.auth import Auth
 from wsgi_authkit.eager import EAGER_COOKIE, take_back
-from wsgi_authkit.endpoints._marker import no_marker_headers
 from wsgi_authkit.endpoints._query import parse_fields, parse_query
 from wsgi_authkit.errors import AuthorizationError
+from wsgi_authkit.marker import no_marker_headers
 from wsgi_authkit.responses import (
     Response,
     json_error,
@@ -51,7 +51,7 @@ def sign_out(auth: Auth) -> WSGIApplication:
         return Response(HTTPStatus.NO_CONTENT)
     if auth.environ["REQUEST_METHOD"] != "POST":
         return _confirm(auth)
-    if not has_same_origin_proof(auth.environ, auth.origin):
+    if not has_same_origin_proof(auth.environ, *auth.origins):
         return _forbidden(auth)
     return _sign_out(auth, _posted_return_to(auth))
 
@@ -95,7 +95,7 @@ def _sign_out(auth: Auth, return_to: str | None) -> WSGIApplication:
         *auth.service.clear_pending_verifier(
             cookies=auth.cookies, sign_in_path=auth.sign_in_path
         ).headers,
-        *no_marker_headers(auth),
+        *no_marker_headers(auth.service, auth.sign_in_path),
         *_no_token_headers(auth),
     ]
     url = target or auth.site_url(auth.return_path(None))

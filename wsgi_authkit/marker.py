@@ -1,0 +1,63 @@
+"""The marker cookie of a browser that has just signed in, see ``loop``.
+
+Every start of a sign-in counts in it, whoever redirects to WorkOS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wsgi_authkit._wsgi import Header, set_cookie_headers
+from wsgi_authkit.authorization import verifier_path
+from wsgi_authkit.loop import (
+    MARKER_COOKIE,
+    MARKER_LIFETIME,
+    Marker,
+    dump_marker,
+    read_marker,
+)
+from wsgi_authkit.service import AuthKitService
+
+
+def find_marker(service: AuthKitService, cookies: str) -> Marker | None:
+    """Return the browser's marker."""
+    values = service.storage.load(cookies, MARKER_COOKIE)
+    return read_marker(service.envelope, values, service.clock())
+
+
+def count_start(service: AuthKitService, cookies: str) -> Marker | None:
+    """Return the marker with one more start, ``None`` if this one does not count."""
+    marker = find_marker(service, cookies)
+    if marker is None or not marker.finished:
+        return None
+    found = service.get_session(cookies)
+    # A cookie that is there and gives no session, a planted one perhaps, loops too.
+    if found or found.reason in ("expired", "unavailable"):
+        return None
+    return replace(marker, starts=marker.starts + 1)
+
+
+def marker_headers(
+    service: AuthKitService, sign_in_path: str, marker: Marker
+) -> list[Header]:
+    """Return the headers that leave a marker, as old as this moment."""
+    value = dump_marker(service.envelope, replace(marker, at=service.clock()))
+    cookie = service.storage.save_flow_cookie(
+        MARKER_COOKIE,
+        value,
+        path=verifier_path(sign_in_path, service.config.redirect_uri),
+        max_age=MARKER_LIFETIME,
+        secure=service.config.secure_cookies(),
+    )
+    return set_cookie_headers([cookie])
+
+
+def no_marker_headers(service: AuthKitService, sign_in_path: str) -> list[Header]:
+    """Return the headers that remove the marker."""
+    return set_cookie_headers(
+        service.storage.clear_flow_cookie(
+            [MARKER_COOKIE],
+            path=verifier_path(sign_in_path, service.config.redirect_uri),
+            secure=service.config.secure_cookies(),
+        )
+    )
