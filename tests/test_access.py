@@ -397,6 +397,26 @@ def test_every_bad_pattern_is_named() -> None:
     ]
 
 
+def test_rules_of_a_nextjs_site_can_be_written_in_two_ways() -> None:
+    """There, a matcher of "/", "/admin/:path*" and "/about" with two of them free."""
+    listed = AccessRules(protected_paths=["/admin/:path*"])
+    by_default = AccessRules(
+        require_auth=True,
+        public_paths=["/", "/about"],
+        exclude_paths=["/static/:path*", "/favicon.ico"],
+    )
+
+    for rules in (listed, by_default):
+        for path in ("/admin", "/admin/users", "/admin/users/1"):
+            assert rules.judge(path) == "protected"
+        assert rules.judge("/") == rules.judge("/about") == "public"
+    assert by_default.judge("/static/site.css") == "excluded"
+    assert by_default.judge("/favicon.ico") == "excluded"
+    # What nobody thought of: each way has its own answer.
+    assert listed.judge("/new") == "public"
+    assert by_default.judge("/new") == "protected"
+
+
 def test_patterns_may_come_from_an_iterator() -> None:
     rules = AccessRules(protected_paths=iter(["/a", "/b"]))
 

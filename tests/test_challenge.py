@@ -169,6 +169,27 @@ def test_sign_up_path_leads_to_the_sign_up_screen() -> None:
     assert script.json()["signInUrl"] == "/auth/sign-up"
 
 
+@pytest.mark.parametrize(
+    ("path", "screen"),
+    [
+        ("/account/sign-up", "sign-up"),
+        ("/dashboard", "sign-up"),
+        ("/dashboard/teams/7", "sign-up"),
+        ("/account", "sign-in"),
+        ("/account/sign-up/now", "sign-in"),
+    ],
+)
+def test_only_what_a_sign_up_pattern_matches_leads_to_that_screen(
+    path: str, screen: str
+) -> None:
+    site = protected_site(sign_up_paths=["/account/sign-up", "/dashboard/:path*"])
+    start = location(site.client.get(path))
+    to_workos = location(site.client.get(start))
+
+    assert start.partition("?")[0] == f"/auth/{screen}"
+    assert parse_qs(urlsplit(to_workos).query)["screen_hint"] == [screen]
+
+
 def test_sign_up_path_is_not_protected_by_being_one() -> None:
     site = make_site(answer(), sign_up_paths=["/join"])
 

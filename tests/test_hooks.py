@@ -21,6 +21,7 @@ from wsgi_authkit.errors import (
 )
 from wsgi_authkit.refresh import FAILURE_LIFETIME
 from wsgi_authkit.stores import MemoryStore
+from wsgi_authkit.testing import Impersonator
 from wsgi_authkit.testing.faults import (
     ConnectionRefused,
     Fault,
@@ -101,6 +102,21 @@ def test_refreshed_session_is_told_once(site: Site, age: float) -> None:
     [(session, _)] = site.told.sessions
     assert session.user.email == "ada@example.com"
     assert session.expires_at.timestamp() == site.clock() + 300
+
+
+def test_hook_is_given_the_new_token_and_who_impersonates() -> None:
+    site = Site()
+    admin = Impersonator(email="admin@example.com", reason="support")
+    site.harness.sign_in(impersonator=admin)
+    site.clock.advance(EXPIRED)
+    request = site.request()
+    run(site.harness.middleware, request)
+
+    [(session, _)] = site.told.sessions
+    assert session == request["authkit.session"]
+    assert session.access_token
+    assert session.impersonator is not None
+    assert session.impersonator.email == "admin@example.com"
 
 
 def test_late_request_with_the_old_cookie_is_told_nothing(site: Site) -> None:

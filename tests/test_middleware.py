@@ -60,6 +60,7 @@ from wsgi_authkit import (
     RefreshRejected,
     Session,
 )
+from wsgi_authkit.testing import Clock, FakeWorkOS
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -871,6 +872,41 @@ def test_environment_is_read_at_construction() -> None:
 
     assert middleware.service.config.client_id == "client_environ"
     assert middleware.service.config.cookie_name == "before"
+
+
+def test_cookie_settings_of_the_environment_reach_the_cookie() -> None:
+    set_environ(
+        WORKOS_REDIRECT_URI="https://app.example.com/callback",
+        WORKOS_COOKIE_MAX_AGE="600",
+        WORKOS_COOKIE_DOMAIN="example.com",
+        WORKOS_COOKIE_NAME="my-auth-cookie",
+        WORKOS_COOKIE_SAMESITE="none",
+        WORKOS_API_HOSTNAME="workos.example.com",
+        WORKOS_API_PORT="8443",
+    )
+    clock = Clock()
+    workos = FakeWorkOS(
+        client_id="client_environ",
+        api_key="sk_environ",
+        base_url="https://workos.example.com:8443",
+        clock=clock,
+    )
+    middleware = AuthKitMiddleware(
+        checked(show_session), http=workos.session(), clock=clock
+    )
+    client = Client(middleware, base="https://app.example.com", clock=clock)
+    to_workos = client.get("/auth/sign-in").header("Location") or ""
+    back = workos.authorize(to_workos, workos.add_user("ada@example.com"))
+    finished = client.get(path_of(back), cross_site=True)
+
+    assert to_workos.startswith("https://workos.example.com:8443/user_management/")
+    [cookie] = [c for c in finished.set_cookies if c.startswith("my-auth-cookie=Fe26")]
+    assert cookie.partition("; ")[2] == (
+        "Path=/; Domain=example.com; Max-Age=600; HttpOnly; Secure; SameSite=None"
+    )
+    assert client.get("/").json()["user"] == "ada@example.com"
+    clock.advance(600)
+    assert client.get("/").json()["reason"] == "no_cookie"
 
 
 def test_config_object_is_not_mixed_with_the_environment() -> None:

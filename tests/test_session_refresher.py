@@ -410,6 +410,37 @@ def test_returned_user_replaces_the_old_one(site: Site) -> None:
     assert refreshed.user.first_name == later.user.first_name == "Augusta"
 
 
+def test_changed_roles_and_flags_show_after_a_refresh(site: Site) -> None:
+    acme = site.workos.add_organization("Acme")
+    membership = site.workos.add_membership(
+        site.ada, acme, role="admin", permissions=["reports:read", "reports:write"]
+    )
+    browser = Browser(site, site.start(organization_id=acme.id))
+    before = browser.visit().session
+    membership.role, membership.roles = "member", ()
+    membership.permissions = ("reports:read",)
+    site.ada.feature_flags = ("new-reports",)
+    site.clock.advance(EXPIRED)
+    after = browser.visit().session
+
+    assert before.has_role("admin")
+    assert not before.has_feature("new-reports")
+    assert (after.role, after.roles) == ("member", ("member",))
+    assert after.permissions == ("reports:read",)
+    assert after.has_feature("new-reports")
+
+
+def test_session_of_a_deleted_user_ends_at_the_next_refresh(site: Site) -> None:
+    browser = Browser(site)
+    browser.visit()
+    site.workos.delete_user(site.ada)
+    site.clock.advance(EXPIRED)
+    session = browser.visit().session
+
+    assert session.reason == "refresh_rejected"
+    assert browser.cookies == ""
+
+
 def test_current_organization_is_sent(site: Site) -> None:
     acme = site.workos.add_organization("Acme")
     site.workos.add_membership(site.ada, acme, permissions=["reports:read"])

@@ -80,6 +80,17 @@ def attributes(session: Session | AnonymousSession) -> dict[str, Any]:
     return session.to_dict()
 
 
+def union(session: Session | AnonymousSession) -> tuple[str, str]:
+    """Who is somebody has everything; no attribute has to be asked for by itself."""
+    if not session:
+        assert_type(session, AnonymousSession)
+        return session.reason, ""
+    assert_type(session, Session)
+    assert_type(session.user, User)
+    assert_type(session.session_id, str)
+    return session.session_id, session.access_token
+
+
 def on_success(sign_in: SignInEvent) -> None:
     remember(sign_in.user.id, sign_in.refresh_token, sign_in.state)
 
