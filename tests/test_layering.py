@@ -32,12 +32,13 @@ LAYERS: Final = (
     ),
     ("config",),
     (
-        *("session", "authentication", "api", "authorization", "session_storage"),
+        *("session", "authentication", "api", "api_keys", "authorization"),
+        "session_storage",
         *("access", "responses", "results", "options", "loop"),
     ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),
-    ("auth", "endpoints"),
+    ("request_session", "auth", "endpoints"),
     ("middleware",),
     ("testing", "cli"),
 )

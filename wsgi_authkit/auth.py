@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 import logging
 import math
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlencode
 
-from wsgi_authkit._wsgi import SESSION_KEY, Header, path_and_query, quoted_path
+from wsgi_authkit._wsgi import Header, path_and_query, quoted_path
 from wsgi_authkit.access import client_info, is_navigation, prefers_html
-from wsgi_authkit.authentication import ClientInfo
+from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.api_keys import APIKey, parse_bearer
+from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import AuthorizationOptions
 from wsgi_authkit.config import url_origin
 from wsgi_authkit.errors import (
     BadSeal,
-    HeadersSent,
     RefreshNeedsAuthorization,
     RefreshUnavailable,
 )
 from wsgi_authkit.options import Options, callback_path
 from wsgi_authkit.paths import safe_return_path
+from wsgi_authkit.request_session import RequestSession
 from wsgi_authkit.responses import Response, json_error, json_response, page, redirect
-from wsgi_authkit.results import AuthResult
-from wsgi_authkit.service import AuthKitService
+from wsgi_authkit.results import AuthResult, RefreshOutcome
+from wsgi_authkit.service import AuthKitService, organization_to_authorize
 from wsgi_authkit.session import AnonymousSession, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
@@ -36,34 +40,8 @@ _REQUEST: Final = "request"
 #: Seconds that a browser waits before it tries an unavailable page again.
 RETRY_AFTER: Final = 3
 
-# Whom an organization has lost cannot sign in to it.
-_ORGANIZATION_LOST: Final = frozenset(
-    {
-        "invalid_organization_id",
-        "organization_membership_not_found",
-        "organization_not_found",
-    }
-)
-
-
-def identify(
-    service: AuthKitService, options: Options, environ: WSGIEnvironment
-) -> AuthResult:
-    """Return who makes a request; a refresh on the way is told to the app's hooks."""
-    hooks: dict[str, Any] = {}
-    on_refresh, on_refresh_error = options.on_refresh, options.on_refresh_error
-    if on_refresh is not None:
-        hooks["on_refresh"] = lambda session: on_refresh(session, environ)
-    if on_refresh_error is not None:
-        hooks["on_refresh_error"] = lambda error, transient: on_refresh_error(
-            error, environ, transient
-        )
-    return service.with_auth(
-        environ.get("HTTP_COOKIE", ""),
-        client=client_info(environ),
-        navigation=is_navigation(environ),
-        **hooks,
-    )
+#: Seconds that the clock of WorkOS may be ahead of ours.
+CLOCK_SKEW: Final = 60
 
 
 class Auth:
@@ -73,7 +51,7 @@ class Auth:
     when the person follows one, not when the page is made.
     """
 
-    __slots__ = ("_environ", "_headers_sent", "_options", "_result", "_service")
+    __slots__ = ("_current", "_environ", "_options", "_service")
 
     def __init__(
         self,
@@ -85,8 +63,7 @@ class Auth:
         self._service = service
         self._options = options
         self._environ = environ
-        self._result = result
-        self._headers_sent = False
+        self._current = RequestSession(service, options, environ, result)
 
     def __repr__(self) -> str:
         return f"<Auth {self._result.session!r}>"
@@ -95,6 +72,10 @@ class Auth:
     def session(self) -> Session | AnonymousSession:
         """The same as ``environ["authkit.session"]``."""
         return self._result.session
+
+    @property
+    def _result(self) -> AuthResult:
+        return self._current.result
 
     def sign_in_url(self, return_to: str | None = None, **options: Any) -> str:
         """Return the path on this site that starts a sign-in.
@@ -128,10 +109,7 @@ class Auth:
         """
         if return_to is None:
             return self.endpoint_url("sign-out")
-        if self.absolute_return_url(return_to) is None:
-            raise ValueError(
-                "return_to must be a path on this site or one of allowed_return_urls"
-            )
+        self._allowed_return_url(return_to)
         return f"{self.endpoint_url('sign-out')}?{urlencode({'return_to': return_to})}"
 
     def challenge(self) -> WSGIApplication:
@@ -162,12 +140,9 @@ class Auth:
     def _step_up(self) -> dict[str, Any]:
         """Return the options of a sign-in that takes the step WorkOS asked for."""
         error = self._result.error
-        if (
-            not isinstance(error, RefreshNeedsAuthorization)
-            or error.reason in _ORGANIZATION_LOST
-        ):
+        if not isinstance(error, RefreshNeedsAuthorization):
             return {}
-        return {"organization_id": error.organization_id}
+        return {"organization_id": organization_to_authorize(error)}
 
     def _unavailable(self) -> Response:
         error = self._result.error
@@ -190,6 +165,149 @@ class Auth:
             retry_after=seconds,
         )
 
+    def refresh(
+        self, organization_id: str | None = None, *, return_to: str | None = None
+    ) -> RefreshOutcome:
+        """Refresh the session now, for new roles, permissions or user data.
+
+        Expected answers of WorkOS are outcomes and never raised; see
+        :class:`~wsgi_authkit.RefreshOutcome`. A new session is in
+        ``environ["authkit.session"]`` at once and its cookie goes out with this
+        response. Of ``reauthorize``, ``url`` is the path on this site that starts the
+        sign-in that is asked for, fit for a page and for a redirect; or, where WorkOS
+        says itself where to go on and that is WorkOS, the configured API or one of the
+        configured issuers, that URL.
+
+        For somebody who is not signed in nothing is asked: the outcome is ``denied``
+        with the session's reason, ``unavailable`` while nobody can say, and
+        ``reauthorize`` where WorkOS has just asked for that.
+
+        :param organization_id: Switch to this organization. WorkOS decides whether the
+            person may; it need not be checked before.
+        :param return_to: The path that a new authorization comes back to. By default it
+            is this URL for GET, ``return_pathname`` otherwise.
+        :raises HeadersSent: The app has called ``start_response``; WorkOS was not asked
+            and the refresh token is as good as before.
+        :raises ValueError: ``organization_id`` is not a string.
+        """
+        outcome = self._current.refresh(organization_id)
+        if outcome.kind != "reauthorize" or outcome.url is not None:
+            return outcome
+        if return_to is None and self._environ["REQUEST_METHOD"] == "GET":
+            return_to = path_and_query(self._environ)
+        url = self.sign_in_url(return_to, organization_id=outcome.organization_id)
+        return replace(outcome, url=self.site_url(url))
+
+    def switch_organization(
+        self, organization_id: str, *, return_to: str | None = None
+    ) -> RefreshOutcome:
+        """Switch the session to another organization, as :meth:`refresh` does.
+
+        The kind is ``switched``, or ``reauthorize`` where the organization asks for
+        SSO or MFA, or the person is not a member of it; ``reason`` says which.
+
+        :raises HeadersSent: The app has called ``start_response``; WorkOS was not
+            asked.
+        :raises ValueError: ``organization_id`` is empty or not a string.
+        """
+        self._current.check_headers_unsent()
+        if not organization_id:
+            raise ValueError("organization_id must name an organization")
+        return self.refresh(organization_id, return_to=return_to)
+
+    def save_session(self, value: Session | Authentication | Mapping[str, Any]) -> None:
+        """Sign somebody in whom the app has authenticated itself.
+
+        The token and that it is this user's are verified first. Where the request
+        that leads here is not proven to come from this site, anybody can sign a visitor
+        in as somebody of their own choice: check its origin or a CSRF token.
+
+        :param value: A session, an answer of ``api.authenticate``, or a mapping with
+            access token, refresh token, ``user`` and ``impersonator`` in snake_case or
+            camelCase.
+        :raises HeadersSent: The app has called ``start_response``.
+        :raises InvalidToken: The access token is not good, or not this user's, or the
+            session was signed out here. Nothing is set.
+        :raises KeySetUnavailable: Nobody can say at present. Nothing is set.
+        :raises CookieTooLarge: The session does not fit into cookies. Nothing is set.
+        """
+        self._current.save(value)
+
+    def clear_session(self) -> None:
+        """Forget the session in this browser; it goes on at WorkOS.
+
+        To sign somebody out use :meth:`sign_out`.
+
+        :raises HeadersSent: The app has called ``start_response``.
+        """
+        self._current.clear()
+
+    def sign_out(self, return_to: str | None = None) -> str:
+        """End the session and return the URL to send the browser to.
+
+        It leads through WorkOS, where the session ends too; it has to be visited as a
+        top-level navigation, so redirect there. Works with an expired token and while
+        WorkOS is down. The request must be proven to come from this site, as with
+        every change; :meth:`sign_out_url` has an endpoint that sees to it.
+
+        :param return_to: Where to end: a path on this site, or one of the URLs in
+            ``sign_out_return_to`` and ``allowed_return_urls``. ``None`` is
+            ``sign_out_return_to``. WorkOS knows it as a sign-out redirect.
+        :raises HeadersSent: The app has called ``start_response``.
+        :raises ValueError: ``return_to`` is neither.
+        """
+        self._current.check_headers_unsent()
+        target = (
+            self.absolute_return_url(self._options.sign_out_return_to)
+            if return_to is None
+            else self._allowed_return_url(return_to)
+        )
+        url = self._current.end(target, self.sign_in_path)
+        return url or target or self.site_url(self.return_path(None))
+
+    def validate_api_key(self) -> APIKey | None:
+        """Return the API key that a program sent as its Bearer token.
+
+        ``None`` without a valid one: no ``Authorization`` header, one of another form
+        (RFC 6750 2.1), or a key that WorkOS does not know. WorkOS's answer is
+        remembered for 60 seconds, "invalid" for 10, so that a revoked key lives on for
+        a minute at most. The session of the request has nothing to do with it.
+
+        :raises APIUnavailable: WorkOS cannot be asked: answer 503, the key may be good.
+        :raises ClientRejected: WorkOS refused this app's own API key.
+        """
+        value = parse_bearer(self._environ.get("HTTP_AUTHORIZATION", ""))
+        return None if value is None else self._service.validate_api_key(value)
+
+    def check_recent_auth(self, max_age: float) -> bool:
+        """Say whether the person has proven who they are within ``max_age`` seconds.
+
+        For what a stolen session must not be enough for. If not, send the person to
+        ``sign_in_url(return_to, max_age=max_age)``. It is the claim ``auth_time`` that
+        counts, which a refresh does not renew; without it, and for nobody, the answer
+        is ``False``.
+
+        :param max_age: Seconds, 0 or more; exactly so many are recent.
+        :raises ValueError: ``max_age`` is not such a number.
+        """
+        if isinstance(max_age, bool) or not (
+            isinstance(max_age, int | float) and 0 <= max_age < math.inf
+        ):
+            raise ValueError("max_age must be seconds, 0 or more")
+        auth_time = self.session.claims.get("auth_time")
+        if auth_time is None:
+            return False
+        age: float = self._service.clock() - auth_time
+        return -CLOCK_SKEW <= age <= max_age
+
+    @property
+    def api(self) -> WorkOSClient:
+        """The WorkOS API with this app's credentials.
+
+        They may do anything: check what a request asks for before passing it on.
+        """
+        return self._service.api
+
     # For the middleware
 
     @property
@@ -206,28 +324,14 @@ class Auth:
 
     def start_response(self) -> list[Header]:
         """Return the headers to add to the app's; no change is possible afterwards."""
-        self._headers_sent = True
-        return self._service.latest_headers(self._result, self.cookies)
-
-    def check_headers_unsent(self) -> None:
-        """Refuse a change that could not reach the browser any more.
-
-        :raises HeadersSent: The app has called ``start_response``.
-        """
-        if self._headers_sent:
-            raise HeadersSent(
-                "the session cannot change any more: its cookie belongs into headers "
-                "that the app has sent; change it before start_response is called"
-            )
+        return self._current.start_response()
 
     def change(self, result: AuthResult) -> None:
         """Replace who makes the request, from now on and in the response.
 
         :raises HeadersSent: It is too late.
         """
-        self.check_headers_unsent()
-        self._result = result
-        self._environ[SESSION_KEY] = result.session
+        self._current.change(result)
 
     # For the endpoints
 
@@ -304,6 +408,14 @@ class Auth:
     def site_url(self, path: str) -> str:
         """Return a path on this site as redirects have it: absolute on ``base_url``."""
         return f"{self._options.base_url or ''}{path}"
+
+    def _allowed_return_url(self, value: str) -> str:
+        url = self.absolute_return_url(value)
+        if url is None:
+            raise ValueError(
+                "return_to must be a path on this site or one of allowed_return_urls"
+            )
+        return url
 
     def absolute_return_url(self, value: str | None) -> str | None:
         """Return where a sign-out may lead as an absolute URL, ``None`` otherwise."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_authkit._logs import show_debug_logs
 from wsgi_authkit._wsgi import AUTH_KEY, SESSION_KEY, Header, rewriting
 from wsgi_authkit.api import WorkOSClient
-from wsgi_authkit.auth import Auth, identify
+from wsgi_authkit.auth import Auth
 from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.endpoints import CALLBACK, MOUNTED, Endpoint
@@ -27,6 +27,7 @@ from wsgi_authkit.options import (
     Options,
     callback_path,
 )
+from wsgi_authkit.request_session import identify
 from wsgi_authkit.responses import is_public, private
 from wsgi_authkit.results import AuthResult
 from wsgi_authkit.service import AuthKitService

@@ -37,15 +37,5 @@ def marker_headers(auth: Auth, marker: Marker) -> list[Header]:
     return set_cookie_headers([cookie])
 
 
-def no_marker_headers(auth: Auth) -> list[Header]:
-    """Return the headers that remove the marker."""
-    service = auth.service
-    return set_cookie_headers(
-        service.storage.clear_flow_cookie(
-            [MARKER_COOKIE], path=_path(auth), secure=service.config.secure_cookies()
-        )
-    )
-
-
 def _path(auth: Auth) -> str:
     return verifier_path(auth.sign_in_path, auth.service.config.redirect_uri)

@@ -14,14 +14,11 @@ from wsgi_authkit._wsgi import Header
 from wsgi_authkit.access import is_person, is_prefetch
 from wsgi_authkit.auth import Auth
 from wsgi_authkit.endpoints._failure import fail
-from wsgi_authkit.endpoints._marker import (
-    find_marker,
-    marker_headers,
-    no_marker_headers,
-)
+from wsgi_authkit.endpoints._marker import find_marker, marker_headers
 from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import AuthorizationError, BadSeal
 from wsgi_authkit.loop import Marker
+from wsgi_authkit.request_session import no_marker_headers
 from wsgi_authkit.responses import Response, redirect
 
 if TYPE_CHECKING:
@@ -57,7 +54,9 @@ def _start(auth: Auth, screen_hint: str) -> WSGIApplication:
         return_to, options = _read(auth)
         marker = _count(auth)
         if marker is not None and marker.is_loop:
-            return fail(auth, _loop(), no_marker_headers(auth))
+            return fail(
+                auth, _loop(), no_marker_headers(auth.service, auth.sign_in_path)
+            )
         result = auth.service.create_authorization(
             return_to=return_to,
             cookies=auth.cookies,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgi_authkit._wsgi import read_body
 from wsgi_authkit.access import has_same_origin_proof, is_prefetch, prefers_json
 from wsgi_authkit.auth import Auth
-from wsgi_authkit.endpoints._marker import no_marker_headers
 from wsgi_authkit.endpoints._query import parse_fields, parse_query
 from wsgi_authkit.errors import AuthorizationError
 from wsgi_authkit.responses import (
@@ -84,35 +83,17 @@ def _forbidden(auth: Auth) -> WSGIApplication:
 
 
 def _sign_out(auth: Auth, return_to: str | None) -> WSGIApplication:
-    target = _allowed(auth, return_to)
-    session_ids = auth.service.session_ids(auth.cookies)
-    headers = [
-        *auth.service.clear_session(cookies=auth.cookies).headers,
-        *auth.service.clear_pending_verifier(
-            cookies=auth.cookies, sign_in_path=auth.sign_in_path
-        ).headers,
-        *no_marker_headers(auth),
-    ]
-    url = target or auth.site_url(auth.return_path(None))
-    for session_id in reversed(session_ids):
-        # Several at once only when a sibling site planted some: the likeliest is last,
-        # and it is the one whose hosted session is ended too.
-        url = auth.service.sign_out(session_id, target).logout_url
-        log.info("session %s signed out", session_id)
-    if prefers_json(auth.environ):
-        return json_response({"logoutUrl": url}, headers=headers)
-    return redirect(url, headers, see_other=True)
-
-
-def _allowed(auth: Auth, return_to: str | None) -> str | None:
-    """Return the absolute URL to end at, ``None`` for WorkOS's default."""
-    target = auth.absolute_return_url(return_to)
-    if return_to and target is None:
+    if return_to and auth.absolute_return_url(return_to) is None:
         log.warning(
             "a sign-out's return_to was ignored: it is neither a path on this site nor "
             "one of sign_out_return_to and allowed_return_urls"
         )
-    return target or auth.absolute_return_url(auth.options.sign_out_return_to)
+        return_to = None
+    url = auth.sign_out(return_to or None)
+    headers = auth.start_response()
+    if prefers_json(auth.environ):
+        return json_response({"logoutUrl": url}, headers=headers)
+    return redirect(url, headers, see_other=True)
 
 
 def _query_return_to(auth: Auth) -> str | None:
