@@ -210,7 +210,6 @@ class Auth:
             asked.
         :raises ValueError: ``organization_id`` is empty or not a string.
         """
-        self._current.check_headers_unsent()
         if not organization_id:
             raise ValueError("organization_id must name an organization")
         return self.refresh(organization_id, return_to=return_to)
@@ -256,7 +255,6 @@ class Auth:
         :raises HeadersSent: The app has called ``start_response``.
         :raises ValueError: ``return_to`` is neither.
         """
-        self._current.check_headers_unsent()
         target = (
             self.absolute_return_url(self._options.sign_out_return_to)
             if return_to is None
