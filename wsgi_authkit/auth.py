@@ -324,13 +324,6 @@ class Auth:
         """Return the headers to add to the app's; no change is possible afterwards."""
         return self._current.start_response()
 
-    def change(self, result: AuthResult) -> None:
-        """Replace who makes the request, from now on and in the response.
-
-        :raises HeadersSent: It is too late.
-        """
-        self._current.change(result)
-
     # For the endpoints
 
     @property

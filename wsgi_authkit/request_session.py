@@ -6,6 +6,7 @@ brings the whole of its headers, so no cookie is set twice.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from wsgi_authkit._wsgi import SESSION_KEY, Header, set_cookie_headers
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from wsgi_authkit.authentication import Authentication
     from wsgi_authkit.session import Session
+
+log = logging.getLogger(__name__)
 
 
 def identify(
@@ -148,6 +151,7 @@ class RequestSession:
         url = None
         for session_id in reversed(ids):
             url = service.sign_out(session_id, return_to).logout_url
+            log.info("session %s signed out", session_id)
         pending = service.clear_pending_verifier(
             cookies=cookies, sign_in_path=sign_in_path
         )
