@@ -56,6 +56,7 @@ setup(
             "pytest-cov>=5",
             "pytest-randomly>=3.15",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             # uWSGI, built beforehand.
             "pyuwsgi>=2.0.28; sys_platform != 'win32'",
             "redis>=5",

@@ -18,6 +18,7 @@ from wsgi_authkit.api import (
     CALL_DEADLINE,
     CLAIM_NONCE_DEADLINE,
     REFRESH_DEADLINE,
+    REVOKE_DEADLINE,
     WorkOSClient,
     parse_retry_after,
 )
@@ -986,3 +987,51 @@ def test_failure_gives_no_nonce_and_is_bounded(
     assert "claim_1" not in caplog.text
     # The next sign-in asks again.
     assert site.api.claim_nonce()
+
+
+# Revoking a session
+
+
+def test_revoked_session_is_over_at_workos(site: Site) -> None:
+    answer = site.workos.create_session(site.ada)
+    session_id = next(iter(site.workos.sessions))
+    site.api.revoke_session(session_id)
+
+    assert site.workos.sessions[session_id].status(site.clock()) == "revoked"
+    with pytest.raises(InvalidGrant):
+        site.api.refresh(answer["refresh_token"])
+
+
+def test_session_that_workos_does_not_know_is_not_revoked(site: Site) -> None:
+    with pytest.raises(ClientRejected) as caught:
+        site.api.revoke_session("session_of_another_environment")
+
+    assert caught.value.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Latency(60), id="slow"),
+        pytest.param(ReadTimedOut(), id="silence"),
+        pytest.param(SlowBody(interval=9, size=1), id="slow body"),
+    ],
+)
+def test_revocation_has_two_seconds(site: Site, fault: Fault) -> None:
+    site.workos.create_session(site.ada)
+    site.workos.fail(fault)
+    started = site.clock()
+    with pytest.raises(APIUnavailable):
+        site.api.revoke_session(next(iter(site.workos.sessions)))
+
+    assert site.clock() - started <= REVOKE_DEADLINE == 2
+
+
+def test_failed_revocations_open_no_circuit(site: Site) -> None:
+    """They say little of the endpoint that refreshes depend on."""
+    site.workos.fail(503, path="revoke_session")
+    for _ in range(10):
+        with pytest.raises(APIUnavailable):
+            site.api.revoke_session("session_1")
+
+    assert site.api.refresh(site.refresh_token()).user.email == "ada@example.com"

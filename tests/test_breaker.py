@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 
 import pytest
 
 from tests.harness import make_config
 from wsgi_authkit.api import WorkOSClient
-from wsgi_authkit.breaker import MAX_FAILURES, PAUSE, Breaker
+from wsgi_authkit.breaker import HANGING, MAX_FAILURES, MAX_HANGING, PAUSE, Breaker
 from wsgi_authkit.errors import (
     APIError,
     APIUnavailable,
@@ -174,6 +174,67 @@ class SlowTime(float):
         with suppress(threading.BrokenBarrierError):
             self.together.wait(0.1)
         return difference
+
+
+def hang(guarded: Guarded, calls: ExitStack, count: int) -> None:
+    """Begin calls that do not end before ``calls`` does."""
+    for _ in range(count):
+        calls.enter_context(guarded.breaker.guard())
+
+
+def test_no_call_joins_a_number_of_hanging_ones(guarded: Guarded) -> None:
+    """Otherwise all workers hang until the first calls have failed."""
+    with ExitStack() as calls:
+        hang(guarded, calls, MAX_HANGING)
+        guarded.clock.advance(HANGING + 0.01)
+        with pytest.raises(APIUnavailable, match="hang") as raised:
+            guarded()
+
+    assert guarded.calls == 0
+    assert raised.value.request_sent is False
+
+
+def test_burst_of_calls_is_not_held_up(guarded: Guarded) -> None:
+    with ExitStack() as calls:
+        hang(guarded, calls, 100)
+        guarded.clock.advance(HANGING)
+        guarded()
+
+    assert guarded.calls == 1
+
+
+def test_few_hanging_calls_hold_nobody_up(guarded: Guarded) -> None:
+    with ExitStack() as calls:
+        hang(guarded, calls, MAX_HANGING - 1)
+        guarded.clock.advance(60)
+        guarded()
+
+    assert guarded.calls == 1
+
+
+@pytest.mark.parametrize("error", [None, ValueError("not ours"), down()])
+def test_call_that_ends_makes_room(guarded: Guarded, error: Exception | None) -> None:
+    with ExitStack() as calls:
+        hang(guarded, calls, MAX_HANGING - 1)
+        with suppress(Exception), guarded.breaker.guard():
+            guarded.clock.advance(60)
+            if error is not None:
+                raise error
+        guarded()
+
+    assert guarded.calls == 1
+
+
+def test_calls_that_are_not_let_through_open_no_circuit(guarded: Guarded) -> None:
+    with ExitStack() as calls:
+        hang(guarded, calls, MAX_HANGING)
+        guarded.clock.advance(60)
+        for _ in range(MAX_FAILURES):
+            with pytest.raises(APIUnavailable, match="hang"):
+                guarded()
+    guarded()
+
+    assert guarded.calls == 1
 
 
 def test_one_of_many_threads_finds_out() -> None:

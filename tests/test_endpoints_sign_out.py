@@ -11,9 +11,21 @@ import pytest
 from tests.gateway import Client, Response
 from tests.harness import Harness, make_config
 from tests.test_responses import Page
+from wsgi_authkit.api import REVOKE_DEADLINE
 from wsgi_authkit.authorization import VERIFIER_COOKIE
 from wsgi_authkit.loop import MARKER_COOKIE
 from wsgi_authkit.responses import CACHE_CONTROL
+from wsgi_authkit.testing.faults import (
+    ConnectionRefused,
+    ConnectionReset,
+    ConnectTimedOut,
+    Fault,
+    Latency,
+    LostResponse,
+    ReadTimedOut,
+    SlowBody,
+    Status,
+)
 
 # WebOb 1.8 imports `cgi`, which Python 3.11 and 3.12 warn of.
 pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
@@ -630,3 +642,187 @@ def test_pages_with_a_form_let_the_browser_send_the_origin(harness: Harness) -> 
 
     assert confirm.header("Referrer-Policy") == "same-origin"
     assert (refused.status, refused.header("Referrer-Policy")) == (403, "same-origin")
+
+
+# All cookies, whatever their attributes
+
+HTTPS = "https://app.example.test"
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunks"])
+@pytest.mark.parametrize("same_site", ["lax", "strict", "none"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"redirect_uri": f"{HTTPS}/callback"}, id="host"),
+        pytest.param({"redirect_uri": f"{HTTPS}/auth/callback"}, id="verifier path"),
+        pytest.param(
+            {"redirect_uri": f"{HTTPS}/callback", "cookie_domain": "example.test"},
+            id="domain",
+        ),
+        pytest.param(
+            {
+                "redirect_uri": f"{HTTPS}/auth/callback",
+                "cookie_domain": ".example.test",
+                "cookie_name": "__Secure-sid",
+            },
+            id="dotted domain, another name",
+        ),
+        pytest.param(
+            {"redirect_uri": f"{HTTPS}/callback", "cookie_name": "__Host-sid"},
+            id="host prefix",
+        ),
+        pytest.param({"redirect_uri": f"{SITE}callback"}, id="http"),
+    ],
+)
+def test_no_cookie_of_ours_is_left(
+    settings: dict[str, str], same_site: str, chunked: bool
+) -> None:
+    config = make_config(**settings, cookie_same_site=same_site)
+    harness = Harness(config=config, options={"eager_auth": True})
+    harness.client.base = config.redirect_origin
+    if chunked:
+        permissions = [f"permission-{n}" for n in range(120)]
+        harness.workos.extra_claims["permissions"] = permissions
+    harness.sign_in()
+    harness.client.get("/")
+    harness.client.get("/auth/sign-in")
+    before = names(harness)
+    response = post(harness)
+
+    assert (response.header("Location") or "").startswith(LOGOUT)
+    kinds = (config.cookie_name, VERIFIER_COOKIE, MARKER_COOKIE, "workos-access-token")
+    for kind in kinds:
+        assert [name for name in before if name.startswith(kind)], kind
+    assert (f"{config.cookie_name}.0" in before) is chunked
+    assert names(harness) == set()
+
+
+def test_session_from_before_cookie_domain_was_set_is_deleted_too() -> None:
+    """It has the host for its domain, and its browser would send it for ever."""
+    harness = Harness(config=make_config(redirect_uri=f"{HTTPS}/callback"))
+    harness.client.base = HTTPS
+    harness.sign_in()
+    harness.config = make_config(
+        redirect_uri=f"{HTTPS}/callback", cookie_domain="example.test"
+    )
+    harness.client.app = harness.new_middleware()
+    harness.sign_in()
+    assert [cookie.name for cookie in harness.client.jar].count("wos-session") == 2
+    post(harness)
+
+    assert "wos-session" not in names(harness)
+
+
+def test_host_only_cookie_is_not_deleted_where_there_is_none() -> None:
+    config = make_config(redirect_uri=f"{HTTPS}/callback", cookie_domain="example.test")
+    harness = Harness(config=config)
+    harness.client.base = HTTPS
+
+    assert all("Domain=example.test" in c for c in post(harness).set_cookies)
+
+
+# Revocation
+
+REVOKE = {"revoke_on_sign_out": True}
+
+
+def status_at_workos(harness: Harness, session_id: str) -> str:
+    return harness.workos.sessions[session_id].status(harness.clock())
+
+
+def test_session_is_left_to_the_redirect_unless_asked_for() -> None:
+    harness = signed_in()
+    session_id = harness.who()["session_id"]
+    post(harness)
+
+    assert harness.workos.count("revoke_session") == 0
+    assert status_at_workos(harness, session_id) == "active"
+
+
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, id="form"), pytest.param({"fetch": True}, id="script")]
+)
+def test_session_is_revoked_before_the_browser_follows(options: dict[str, Any]) -> None:
+    harness = signed_in(options=REVOKE)
+    session_id = harness.who()["session_id"]
+    response = post(harness, **options)
+    location = response.header("Location") or response.json()["logoutUrl"]
+
+    assert status_at_workos(harness, session_id) == "revoked"
+    assert harness.workos.count("revoke_session") == 1
+    # The hosted session's cookie is WorkOS's: the browser has to go there all the same.
+    assert location == f"{LOGOUT}?session_id={session_id}"
+    assert not is_signed_in(harness)
+
+
+def test_every_session_that_the_browser_sent_is_revoked() -> None:
+    harness = signed_in(options=REVOKE)
+    first = harness.session_cookie()
+    other = harness.new_client()
+    harness.sign_in(client=other)
+    cookies = f"wos-session={first}; wos-session={harness.session_cookie(other)}"
+    post(harness, headers={"Cookie": cookies})
+
+    now = harness.clock()
+    statuses = [session.status(now) for session in harness.workos.sessions.values()]
+    assert statuses == ["revoked", "revoked"]
+
+
+def test_nothing_is_revoked_without_a_session() -> None:
+    harness = Harness(options=REVOKE)
+    post(harness, headers={"Cookie": "wos-session=forged"})
+
+    assert harness.workos.count() == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"cross_site": True}, id="another site"),
+        pytest.param({"headers": {"Sec-Purpose": "prefetch"}}, id="prefetch"),
+    ],
+)
+def test_nothing_is_revoked_without_a_proof(options: dict[str, Any]) -> None:
+    harness = signed_in(options=REVOKE)
+    post(harness, **options)
+    harness.client.get("/auth/sign-out")
+
+    assert harness.workos.count("revoke_session") == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(ConnectionRefused(), id="refused"),
+        pytest.param(ConnectTimedOut(), id="connect timed out"),
+        pytest.param(ReadTimedOut(), id="silence"),
+        pytest.param(Latency(60), id="slow"),
+        pytest.param(SlowBody(interval=9, size=1), id="slow body"),
+        pytest.param(ConnectionReset(), id="reset"),
+        pytest.param(LostResponse(), id="lost response"),
+        pytest.param(Status(500), id="500"),
+        pytest.param(Status(429, headers={"Retry-After": "60"}), id="429"),
+        pytest.param(Status(401), id="wrong API key"),
+        pytest.param(Status(400, json={"message": "No session."}), id="unknown"),
+        pytest.param(Status(302, headers={"Location": "https://x.test/"}), id="302"),
+    ],
+)
+def test_failed_revocation_holds_no_sign_out_up(
+    fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = signed_in(options=REVOKE)
+    session_id = harness.who()["session_id"]
+    cookie = f"wos-session={harness.session_cookie()}"
+    harness.workos.fail(fault, path="revoke_session")
+    before = harness.clock()
+    response = post(harness)
+
+    assert harness.clock() - before <= REVOKE_DEADLINE
+    assert response.header("Location") == f"{LOGOUT}?session_id={session_id}"
+    assert names(harness) == set()
+    stolen = harness.new_client().get("/", headers={"Cookie": cookie})
+    assert stolen.json()["reason"] == "revoked"
+    [record] = [r for r in caplog.records if "was not revoked" in r.message]
+    assert (record.levelname, session_id in record.message) == ("WARNING", True)
+    assert "sk_test" not in caplog.text

@@ -33,8 +33,8 @@ LAYERS: Final = (
     ("config",),
     (
         *("session", "authentication", "api", "api_keys", "authorization"),
-        "session_storage",
-        *("access", "responses", "results", "options", "loop"),
+        *("session_storage", "access", "responses", "results", "options", "loop"),
+        *("identity", "eager"),
     ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),

@@ -1591,3 +1591,20 @@ def test_older_cookie_that_is_still_valid_gives_way_to_the_newer_session() -> No
     answer = harness.who()
     assert answer["organization_id"] == acme.id
     assert harness.client.jar.header("http://localhost:8000/") != cookies
+
+
+# A session that is over, and the browser's cookie
+
+
+def test_session_that_a_browser_left_unfinished_at_workos_can_be_signed_in_to_again(
+    harness: Harness,
+) -> None:
+    """WorkOS may bring back the session id that was signed out here."""
+    harness.workos.extra_claims["sid"] = "session_kept"
+    harness.sign_in()
+    harness.client.post("/auth/sign-out")
+    signed_out = harness.who()["user"]
+    harness.sign_in()
+
+    assert signed_out is None
+    assert harness.who()["user"] == "ada@example.com"

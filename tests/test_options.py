@@ -31,6 +31,9 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert options.allowed_return_urls == ()
     assert options.refresh_buffer is None
     assert options.session_storage == "cookie"
+    assert options.eager_auth is False
+    assert options.remote_user is None
+    assert options.revoke_on_sign_out is False
     assert options.debug is False
 
 
@@ -57,6 +60,12 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ("refresh_buffer", 0.5),
         ("session_storage", "cookie"),
         ("session_storage", dict),
+        ("eager_auth", True),
+        ("revoke_on_sign_out", True),
+        ("remote_user", None),
+        ("remote_user", "sub"),
+        ("remote_user", "email"),
+        ("remote_user", str),
     ],
 )
 def test_option_is_accepted(option: str, value: object) -> None:
@@ -114,6 +123,14 @@ def test_option_is_accepted(option: str, value: object) -> None:
         ("refresh_buffer", math.inf),
         ("session_storage", "disk"),
         ("session_storage", None),
+        ("eager_auth", "false"),
+        ("eager_auth", None),
+        ("eager_auth", 1),
+        ("revoke_on_sign_out", "yes"),
+        ("remote_user", "id"),
+        ("remote_user", ""),
+        ("remote_user", True),
+        ("remote_user", ["sub"]),
     ],
 )
 def test_option_that_cannot_work_is_the_one_problem(option: str, value: object) -> None:

@@ -16,6 +16,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 from flask import Flask, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import wsgi_authkit
 from tests.gateway import Client
@@ -52,9 +53,24 @@ ENVIRON = {
 }
 #: What the middleware and the endpoints share of the handle.
 INTERNAL = {
-    *("absolute_return_url", "check_redirect_uri", "client", "cookies"),
-    *("endpoint_url", "environ", "is_private", "open_request", "options", "origin"),
-    *("return_path", "service", "sign_in_path", "site_url", "start_response"),
+    *("absolute_return_url", "change", "check_redirect_uri", "client", "cookies"),
+    *(
+        "endpoint_url",
+        "environ",
+        "is_excluded",
+        "is_private",
+        "open_request",
+        "options",
+        "origin",
+    ),
+    *(
+        "return_path",
+        "publish",
+        "service",
+        "sign_in_path",
+        "site_url",
+        "start_response",
+    ),
 }
 #: A reason that only a later release gives.
 UNUSED_REASONS = {"excluded"}
@@ -165,6 +181,14 @@ def test_hook_answers_a_cancelled_sign_in() -> None:
 
     assert b"extension 42" in client.get("/callback?error=access_denied").body
     assert b"extension 42" not in client.get("/callback").body
+
+
+@pytest.mark.usefixtures("_environ")
+def test_proxy_fix_is_outside() -> None:
+    app = run(block_with("ProxyFix("))["app"]
+
+    assert isinstance(app.wsgi_app, ProxyFix)
+    assert isinstance(app.wsgi_app.app, AuthKitMiddleware)
 
 
 @pytest.mark.usefixtures("_environ")

@@ -30,13 +30,14 @@ from wsgi_authkit.errors import (
 from wsgi_authkit.refresh import (
     LEASE,
     MAX_WAIT,
+    RESULT_LIFETIME,
     RefreshCoordinator,
     RefreshRequest,
     RefreshResult,
     describe,
 )
 from wsgi_authkit.stores import MemoryStore, Store
-from wsgi_authkit.stores.ledger import Ledger
+from wsgi_authkit.stores.ledger import PAUSE, Ledger
 from wsgi_authkit.testing import Clock
 
 THREADS = 64
@@ -58,12 +59,17 @@ class TokenEndpoint:
         self.calls: list[tuple[str, str | None]] = []
         self.errors: list[Exception] = []
         self.answers: dict[str, RefreshResult] = {}
+        #: Run once, before a call is answered and when its answer is on its way.
+        self.before: Callable[[], object] | None = None
         self.during: Callable[[], object] | None = None
         self._lock = threading.Lock()
 
     def __call__(
         self, refresh_token: str, organization_id: str | None
     ) -> RefreshResult:
+        before, self.before = self.before, None
+        if before is not None:
+            before()
         with self._lock:
             self.calls.append((refresh_token, organization_id))
             answer = self._answer(refresh_token, organization_id)
@@ -371,7 +377,7 @@ def test_result_that_comes_with_the_free_lease_is_used(
 ) -> None:
     """The holder publishes and lets go between a look and the next try."""
     others = InCall(other)
-    look = steps_to_the_call(clock) - 1
+    look = steps_to_the_call(clock) - 2
     process.store.before(look + 1, others.finish)
     result = process.refresh()
 
@@ -603,7 +609,7 @@ def test_every_success_replaces_a_rejection(
     assert len(endpoint.calls) == 2
 
 
-@pytest.mark.parametrize("step", range(1, 5))
+@pytest.mark.parametrize("step", range(1, 6))
 def test_rejection_never_replaces_a_success(
     process: Process, other: Process, clock: Clock, step: int
 ) -> None:
@@ -615,7 +621,10 @@ def test_rejection_never_replaces_a_success(
     success = others.finish()
 
     assert success.kind == "refreshed"
-    assert result in (success, RefreshResult(kind="rejected", at=clock()))
+    assert result in (
+        success,
+        RefreshResult(kind="rejected", at=clock(), contested=True),
+    )
     assert process.refresh() == other.refresh() == success
 
 
@@ -643,13 +652,108 @@ def test_rejection_does_not_replace_a_success_that_came_after_its_look(
 
     clock.advance(LEASE)
     endpoint.during = fail_elsewhere
-    add = steps_to_the_call(clock) + 1
+    add = steps_to_the_call(clock) + 2
     process.store.before(add + 1, lambda: clock.advance(1))
     process.store.before(add + 2, others.finish)
     process.refresh()
 
     assert process.store.steps >= add + 2
     assert third.refresh() == others.finish()
+
+
+def test_rejection_of_the_only_caller_is_not_contested(
+    process: Process, other: Process, endpoint: TokenEndpoint
+) -> None:
+    endpoint.errors = [RefreshRejected("over")]
+
+    assert process.refresh().contested is False
+    assert other.refresh().contested is False
+    assert len(endpoint.calls) == 1
+
+
+@pytest.mark.parametrize("holder_first", [True, False], ids=["holder", "other"])
+def test_rejection_beside_another_call_is_contested(
+    process: Process, other: Process, clock: Clock, *, holder_first: bool
+) -> None:
+    """Who was given the new session may still have to send its cookie."""
+    first, second = (process, other) if holder_first else (other, process)
+    stopped = InCall(first)
+    clock.advance(LEASE)
+    rejected = second.refresh()
+    stopped.finish()
+
+    assert rejected.kind == "rejected"
+    assert rejected.contested
+
+
+def test_call_that_begins_during_another_one_contests_its_rejection(
+    process: Process, other: Process, clock: Clock
+) -> None:
+    """The first to say so is the one that is stopped before it sends, and loses."""
+    others: list[InCall] = []
+
+    def call_elsewhere() -> None:
+        clock.advance(LEASE)
+        others.append(InCall(other))
+
+    process.endpoint.before = call_elsewhere
+    rejected = process.refresh()
+    others[0].finish()
+
+    assert rejected.kind == "rejected"
+    assert rejected.contested
+
+
+def test_rejection_after_a_call_without_an_answer_is_contested(
+    process: Process, clock: Clock, endpoint: TokenEndpoint
+) -> None:
+    endpoint.errors = [RefreshUnavailable("down")]
+    process.refresh()
+    clock.advance(5)
+    endpoint.errors = [RefreshRejected("over")]
+
+    assert process.refresh().contested
+
+
+@pytest.mark.parametrize("step", range(1, 7))
+def test_rejection_is_contested_where_the_store_fails_on_the_way(
+    process: Process, clock: Clock, endpoint: TokenEndpoint, step: int
+) -> None:
+    """Nobody can say then who else has called."""
+    endpoint.errors = [RefreshRejected("over")]
+
+    def fail() -> None:
+        process.store.inner = FailingStore()
+
+    assert steps_to_the_call(clock) <= 6
+    process.store.before(step, fail)
+
+    assert process.refresh().contested
+
+
+def test_rejection_is_contested_where_the_store_was_down_when_the_call_began(
+    process: Process, store: MemoryStore, clock: Clock, endpoint: TokenEndpoint
+) -> None:
+    """Another process cannot have seen the note, and may have called."""
+    endpoint.errors = [RefreshRejected("over")]
+
+    def recover() -> None:
+        process.store.inner = store
+        clock.advance(PAUSE)
+
+    process.store.inner = FailingStore()
+    endpoint.during = recover
+
+    assert process.refresh().contested
+
+
+def test_rejection_is_contested_where_the_store_lost_the_note(
+    process: Process, clock: Clock, endpoint: TokenEndpoint
+) -> None:
+    endpoint.errors = [RefreshRejected("over")]
+    endpoint.during = lambda: clock.advance(RESULT_LIFETIME)
+
+    assert process.refresh().contested
 
 
 def test_second_success_adopts_the_first(
@@ -667,7 +771,7 @@ def test_second_success_adopts_the_first(
 
 
 @pytest.mark.parametrize("grace", [0, 30], ids=["strict", "grace"])
-@pytest.mark.parametrize("step", range(1, 12))
+@pytest.mark.parametrize("step", range(1, 13))
 def test_wherever_a_process_stops_its_session_is_not_lost(
     process: Process, other: Process, clock: Clock, grace: float, step: int
 ) -> None:
@@ -774,7 +878,7 @@ def test_each_process_makes_one_call_without_a_store(clock: Clock) -> None:
 # Sign-out
 
 
-@pytest.mark.parametrize("step", range(1, 11))
+@pytest.mark.parametrize("step", range(1, 12))
 def test_session_that_is_signed_out_is_over_in_every_order(
     process: Process,
     other: Process,
@@ -787,7 +891,7 @@ def test_session_that_is_signed_out_is_over_in_every_order(
     process.store.before(step, lambda: other.coordinator.end("session_1"))
     result = process.refresh()
 
-    assert process.store.steps >= step or step == 10
+    assert process.store.steps >= step or step == 11
     assert endpoint.calls == ([] if step <= call else [("T", None)])
     # One look after the call. What is published by then is dead on arrival.
     assert result.kind == ("ended" if step <= call + 1 else "refreshed")
@@ -801,6 +905,38 @@ def test_sign_out_during_the_call_discards_what_it_brings(
     assert process.refresh().kind == "ended"
     assert other.refresh().kind == "ended"
     assert len(endpoint.calls) == 1
+
+
+def test_session_that_is_signed_in_to_anew_lives_again_everywhere(
+    process: Process, other: Process
+) -> None:
+    """A browser that never came to WorkOS finds the session there that it left."""
+    process.coordinator.end("session_1")
+    ended = [one.coordinator.has_ended("session_1") for one in (process, other)]
+    other.coordinator.revive("session_1")
+
+    assert ended == [True, True]
+    assert not process.coordinator.has_ended("session_1")
+    assert not other.coordinator.has_ended("session_1")
+    assert process.refresh().kind == "refreshed"
+
+
+def test_sign_in_to_a_session_that_never_ended_writes_nothing(
+    process: Process, store: MemoryStore
+) -> None:
+    process.coordinator.revive("session_1")
+
+    assert len(store) == 0
+
+
+def test_session_ends_again_after_it_was_revived(
+    process: Process, other: Process
+) -> None:
+    process.coordinator.end("session_1")
+    other.coordinator.revive("session_1")
+    process.coordinator.end("session_1")
+
+    assert other.coordinator.has_ended("session_1")
 
 
 def test_end_is_remembered_for_a_day(process: Process, clock: Clock) -> None:

@@ -839,6 +839,15 @@ def test_session_that_cannot_be_judged_is_not_saved(site: Site) -> None:
     assert not site.session
 
 
+def test_new_sign_in_to_a_session_that_was_signed_out_is_saved(site: Site) -> None:
+    """Who never arrived at WorkOS to sign out there can be given the session again."""
+    value = as_authentication(site, ended(site))
+    site.do(lambda auth: auth.save_session(value))
+
+    assert site.session.user.id == "user_grace"
+    assert site.harness.who()["user"] == "grace@example.com"
+
+
 def test_session_that_was_refreshed_since_is_saved_as_it_is_now(site: Site) -> None:
     """The value's refresh token is used; its cookie would sign out in minutes."""
     service = site.harness.middleware.service
@@ -910,6 +919,42 @@ def test_sign_out_ends_where_the_option_says() -> None:
     site.do(lambda auth: auth.sign_out())
 
     assert query_of(site.result)["return_to"] == "http://localhost:8000/goodbye"
+
+
+def test_sign_out_can_revoke_at_workos() -> None:
+    site = Site(revoke_on_sign_out=True)
+    site.harness.sign_in()
+    session_id = site.harness.who()["session_id"]
+    site.do(lambda auth: auth.sign_out())
+
+    assert site.workos.sessions[session_id].revoked_at is not None
+
+
+@pytest.mark.parametrize("eager_auth", [False, True])
+def test_sign_out_takes_the_token_back_from_scripts(eager_auth: bool) -> None:
+    site = Site(eager_auth=eager_auth)
+    site.harness.sign_in()
+    cookie = f"{cookie_of(site.harness)}; workos-access-token=token"
+    response = site.do(lambda auth: auth.sign_out(), headers={"Cookie": cookie})
+
+    assert set_cookies(response)["workos-access-token"] == ""
+
+
+def test_remote_user_follows_a_change() -> None:
+    site = Site(remote_user="sub")
+    site.harness.sign_in()
+    value = answer(site)
+
+    def act(auth: Auth) -> list[str | None]:
+        seen = [auth.environ.get("REMOTE_USER")]
+        auth.save_session(value)
+        seen.append(auth.environ.get("REMOTE_USER"))
+        auth.sign_out()
+        return [*seen, auth.environ.get("REMOTE_USER")]
+
+    site.do(act)
+
+    assert site.result == [site.ada.id, "user_grace", None]
 
 
 @pytest.mark.parametrize("happens", [rejected, unavailable, step_up])

@@ -251,11 +251,36 @@ def test_cache_headers_of_the_app_are_replaced_and_others_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "CDN-Cache-Control",
+        "cdn-cache-control",
+        "Cloudflare-CDN-Cache-Control",
+        "Akamai-Cache-Control",
+        "Surrogate-Control",
+        "Edge-Control",
+        "X-Accel-Expires",
+    ],
+)
+def test_headers_that_overrule_cache_control_are_left_out(name: str) -> None:
+    assert private([(name, "max-age=600")]) == private([])
+
+
+def test_headers_that_resemble_those_are_kept() -> None:
+    kept = [("Surrogate-Key", "a"), ("X-Cache-Control-Seen", "1"), ("Age", "0")]
+
+    assert private(list(kept))[:3] == kept
+
+
+@pytest.mark.parametrize(
     ("headers", "public"),
     [
         pytest.param([("cache-control", "Public, max-age=1")], True, id="public"),
         pytest.param([("Cache-Control", "private")], False, id="private"),
         pytest.param([("X-Other", "public")], False, id="another header"),
+        pytest.param([("Cache-Control", "s-maxage=60")], True, id="s-maxage"),
+        pytest.param([("CDN-Cache-Control", "max-age=60")], True, id="for CDNs"),
+        pytest.param([("Surrogate-Control", "no-store")], False, id="not for CDNs"),
         pytest.param([], False, id="none"),
     ],
 )

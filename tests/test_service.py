@@ -355,6 +355,22 @@ def test_revoked_cookie_is_deleted_on_a_navigation_only(site: Site) -> None:
     assert set_cookies(site.visit(cookies).headers) == {"wos-session": ""}
 
 
+def test_contested_rejection_leaves_the_cookie_alone() -> None:
+    """The answer that brings the next session may be on its way to the browser."""
+    site = Site(refresh_grace=0)
+    cookies = site.cookie()
+    session = active(site.visit(cookies))
+    site.clock.advance(EXPIRED)
+    winner = site.visit(cookies)
+    unaware = [site.new_process(store=FailingStore()) for _ in range(2)]
+    loser = site.visit(cookies, service=unaware[0])
+    outcome = unaware[1].refresh_session(session, navigation=True)
+
+    assert winner.session
+    assert loser.session.reason == outcome.reason == "refresh_rejected"
+    assert loser.headers == outcome.headers == []
+
+
 def test_sign_out_ends_pending_sign_ins(site: Site) -> None:
     start = site.service.create_sign_in()
     (name,) = set_cookies(start.headers)

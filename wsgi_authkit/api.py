@@ -61,6 +61,8 @@ REFRESH_DEADLINE: Final = 6.0
 REFRESH_ATTEMPT: Final = 4.0
 #: Seconds for any other call.
 CALL_DEADLINE: Final = 8.0
+#: Seconds for the revocation of a session, which a person who signs out waits for.
+REVOKE_DEADLINE: Final = 2.0
 #: Seconds for the claim nonce, which must never hold up a sign-in.
 CLAIM_NONCE_DEADLINE: Final = 1.0
 
@@ -296,6 +298,25 @@ class WorkOSClient:
                 step_up_if_unnamed=grant_type == "refresh_token",
             )
         return parse_authentication(answer.json())
+
+    def revoke_session(self, session_id: str) -> None:
+        """End a session at WorkOS: it is never refreshed again.
+
+        Access tokens stay valid until they expire. It takes :data:`REVOKE_DEADLINE` at
+        most.
+
+        :raises ClientRejected: WorkOS does not know the session, or not our API key.
+        :raises APIUnavailable: WorkOS did not answer.
+        """
+        answer = self._transport.send(
+            "POST",
+            self._url("/user_management/sessions/revoke"),
+            deadline=Deadline(REVOKE_DEADLINE, self._monotonic),
+            json_body={"session_id": session_id},
+            bearer=self._config.api_key,
+        )
+        if not 200 <= answer.status_code < 300:
+            raise self._error(answer, "the revocation of a session")
 
     def request(
         self,

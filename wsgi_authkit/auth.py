@@ -17,6 +17,7 @@ from wsgi_authkit.api_keys import APIKey, parse_bearer
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import AuthorizationOptions
 from wsgi_authkit.config import url_origin
+from wsgi_authkit.eager import EAGER_COOKIE
 from wsgi_authkit.errors import (
     BadSeal,
     RefreshNeedsAuthorization,
@@ -51,7 +52,7 @@ class Auth:
     when the person follows one, not when the page is made.
     """
 
-    __slots__ = ("_current", "_environ", "_options", "_service")
+    __slots__ = ("_current", "_environ", "_excluded", "_options", "_service")
 
     def __init__(
         self,
@@ -64,6 +65,8 @@ class Auth:
         self._options = options
         self._environ = environ
         self._current = RequestSession(service, options, environ, result)
+        # Kept: a session that the app makes there does not end the exclusion.
+        self._excluded = result.session.reason == "excluded"
 
     def __repr__(self) -> str:
         return f"<Auth {self._result.session!r}>"
@@ -226,7 +229,7 @@ class Auth:
             camelCase.
         :raises HeadersSent: The app has called ``start_response``.
         :raises InvalidToken: The access token is not good, or not this user's, or the
-            session was signed out here. Nothing is set.
+            session was signed out here since. Nothing is set.
         :raises KeySetUnavailable: Nobody can say at present. Nothing is set.
         :raises CookieTooLarge: The session does not fit into cookies. Nothing is set.
         """
@@ -309,20 +312,39 @@ class Auth:
     # For the middleware
 
     @property
+    def is_excluded(self) -> bool:
+        """Whether the request is for a path that the middleware leaves alone."""
+        return self._excluded
+
+    @property
     def is_private(self) -> bool:
-        """Whether the response depends on who asks, so that no cache may keep it."""
-        return (
-            bool(self._result.headers)
-            or self.session.reason != "no_cookie"
+        """Whether the response depends on who asks, so that no cache may keep it.
+
+        It does not on excluded paths: there the app's own cache headers stand.
+        """
+        return not self._excluded and (
+            self.session.reason != "no_cookie"
             or "HTTP_AUTHORIZATION" in self._environ
             # Also one that cannot be a session: a cache that does not know it must not
             # learn from it what everybody gets.
             or self._service.config.cookie_name in self.cookies
+            or EAGER_COOKIE in self.cookies
         )
 
     def start_response(self) -> list[Header]:
         """Return the headers to add to the app's; no change is possible afterwards."""
         return self._current.start_response()
+
+    def change(self, result: AuthResult) -> None:
+        """Replace who makes the request, from now on and in the response.
+
+        :raises HeadersSent: It is too late.
+        """
+        self._current.change(result)
+
+    def publish(self) -> None:
+        """Set what the app reads of ``environ`` to who makes the request."""
+        self._current.publish()
 
     # For the endpoints
 

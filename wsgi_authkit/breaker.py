@@ -1,7 +1,9 @@
-"""A circuit breaker: one counter and one time.
+"""A circuit breaker, one counter and one time, and a bulkhead before it.
 
 While WorkOS is down, every refresh would hold a worker for its whole deadline. After a
-few failures in a row calls fail at once, and one in a while goes through to see.
+few failures in a row calls fail at once, and one in a while goes through to see. Until
+those few have failed, calls that hang are counted: with some of them under way, no
+further worker is risked. A burst of calls that are answered is never held up.
 """
 
 from __future__ import annotations
@@ -20,15 +22,24 @@ MAX_FAILURES: Final = 5
 PAUSE: Final = 5.0
 #: Seconds that such a call can take: no second one is let through meanwhile.
 LONGEST_CALL: Final = 8.0
+#: Seconds after which a call that is under way counts as hanging.
+HANGING: Final = 1.0
+#: Hanging calls with which no further one is let through.
+MAX_HANGING: Final = 4
 
 
 class Breaker:
-    """Counts transient failures in a row. One object for each process."""
+    """Counts transient failures in a row. One object for each process.
+
+    :param monotonic: Seconds that never run backwards.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._failures = 0
         self._next_call_at = float("-inf")
+        # When each call that is under way began.
+        self._under_way: dict[object, float] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -37,9 +48,11 @@ class Breaker:
 
         A refusal is an answer: it shows that WorkOS is there.
 
-        :raises APIUnavailable: The circuit is open; ``retry_after`` says for how long.
+        :raises APIUnavailable: The circuit is open, ``retry_after`` says for how long,
+            or other calls hang.
         """
-        self._check()
+        call = object()
+        self._admit(call)
         try:
             yield
         except APIUnavailable:
@@ -48,23 +61,37 @@ class Breaker:
         except APIError:
             self._failures = 0
             raise
-        self._failures = 0
+        else:
+            self._failures = 0
+        finally:
+            with self._lock:
+                del self._under_way[call]
 
-    def _check(self) -> None:
-        if self._failures < MAX_FAILURES:
-            return
+    def _admit(self, call: object) -> None:
         with self._lock:
             now = self._monotonic()
-            wait = self._next_call_at - now
-            if wait <= 0:
+            self._check_circuit(now)
+            self._check_bulkhead(now)
+            if self._failures >= MAX_FAILURES:
                 # This call finds out; the others wait for what it finds.
                 self._next_call_at = now + LONGEST_CALL
-                return
-        raise APIUnavailable(
-            "WorkOS failed several times in a row, it is left alone for a moment",
-            request_sent=False,
-            retry_after=max(1.0, wait),
-        )
+            self._under_way[call] = now
+
+    def _check_circuit(self, now: float) -> None:
+        if self._failures >= MAX_FAILURES and now < self._next_call_at:
+            raise APIUnavailable(
+                "WorkOS failed several times in a row, it is left alone for a moment",
+                request_sent=False,
+                retry_after=max(1.0, self._next_call_at - now),
+            )
+
+    def _check_bulkhead(self, now: float) -> None:
+        began = self._under_way.values()
+        if sum(now - at > HANGING for at in began) >= MAX_HANGING:
+            raise APIUnavailable(
+                f"{MAX_HANGING} calls to WorkOS hang, no further one is made",
+                request_sent=False,
+            )
 
     def _note_failure(self) -> None:
         with self._lock:

@@ -12,13 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_authkit._logs import show_debug_logs
-from wsgi_authkit._wsgi import AUTH_KEY, SESSION_KEY, Header, rewriting
+from wsgi_authkit._wsgi import AUTH_KEY, Header, rewriting
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.auth import Auth
 from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.config import AuthKitConfig
+from wsgi_authkit.eager import EagerAuth
 from wsgi_authkit.endpoints import CALLBACK, MOUNTED, Endpoint
 from wsgi_authkit.errors import ConfigurationError
+from wsgi_authkit.identity import RemoteUser, remove_claims
 from wsgi_authkit.options import (
     OnError,
     OnRefresh,
@@ -87,6 +89,19 @@ class AuthKitMiddleware:
     :param refresh_buffer: Seconds before an access token's expiry from which it is
         refreshed. ``None`` is 60, 30 for tokens of 5 minutes or less, and never over
         half of a token's life; 0 refreshes after expiry only.
+    :param eager_auth: Hand the access token to scripts of a page while it loads, in the
+        cookie ``workos-access-token`` that lives for 30 seconds. **Every script on the
+        page can read it**, third-party ones and injected ones too, and use it until the
+        token expires: set a Content Security Policy, review what the pages load, and
+        leave it off where scripts can ask for a token when they need one.
+    :param remote_user: Also name who is signed in in ``REMOTE_USER``, with
+        ``AUTH_TYPE``: ``"sub"`` is WorkOS's user id, ``"email"`` the address if WorkOS
+        says that it is verified, a callable is given the session and returns the name
+        or ``None``. Addresses change hands; an id does not. Whatever of the kind came
+        with the request, ``Remote-User`` and ``Auth-Type`` headers too, is removed.
+    :param revoke_on_sign_out: At a sign-out, also have WorkOS end the session with a
+        call of 2 seconds at most, which may fail. Otherwise the session there ends when
+        the browser follows the redirect.
     :param store: Where refreshes are coordinated and ended sessions are remembered:
         ``"auto"`` (a private SQLite file that this user's processes share),
         ``"memory:"``, ``"sqlite:///path"``, ``"redis://…"``, ``"rediss://…"``,
@@ -121,6 +136,9 @@ class AuthKitMiddleware:
         on_refresh: OnRefresh | None = None,
         on_refresh_error: OnRefreshError | None = None,
         refresh_buffer: float | None = None,
+        eager_auth: bool = False,
+        remote_user: RemoteUser | None = None,
+        revoke_on_sign_out: bool = False,
         store: str | Store = "auto",
         session_storage: str | Callable[[AuthKitConfig], SessionStorage] = "cookie",
         allow_insecure: bool = False,
@@ -142,6 +160,9 @@ class AuthKitMiddleware:
                 on_refresh=on_refresh,
                 on_refresh_error=on_refresh_error,
                 refresh_buffer=refresh_buffer,
+                eager_auth=eager_auth,
+                remote_user=remote_user,
+                revoke_on_sign_out=revoke_on_sign_out,
                 session_storage=session_storage,
                 debug=debug,
             ),
@@ -181,6 +202,7 @@ class AuthKitMiddleware:
         self._options = options
         self._mount_prefix = f"{options.mount}/"
         self._public_logged = False
+        self._eager = EagerAuth() if options.eager_auth else None
         self._locks: dict[int, threading.Lock] = {}
         self._make_site: Callable[[], _Site] = lambda: make_site(
             _checked(load(), mount)
@@ -198,6 +220,7 @@ class AuthKitMiddleware:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         site = self._site or self._first_site()
+        remove_claims(environ, self._options.remote_user)
         endpoint = self._find_endpoint(site, environ)
         if endpoint is not None:
             nobody = AuthResult(session=AnonymousSession())
@@ -247,8 +270,8 @@ class AuthKitMiddleware:
     def _bind(self, site: _Site, environ: WSGIEnvironment, result: AuthResult) -> Auth:
         """Set both keys, so that no outer value shines through."""
         auth = Auth(site.service, self._options, environ, result)
-        environ[SESSION_KEY] = result.session
         environ[AUTH_KEY] = auth
+        auth.publish()
         return auth
 
     def _find_endpoint(self, site: _Site, environ: WSGIEnvironment) -> Endpoint | None:
@@ -268,7 +291,18 @@ class AuthKitMiddleware:
     ) -> tuple[str, list[Header]]:
         """Return status and headers of the app's response as they go out."""
         extra = auth.start_response()
-        if not auth.is_private:
+        if self._eager is not None and not auth.is_excluded:
+            extra = [
+                *extra,
+                *self._eager.headers(
+                    auth.environ,
+                    status,
+                    auth.session,
+                    changed=bool(extra),
+                    secure=auth.service.config.secure_cookies(),
+                ),
+            ]
+        if not extra and not auth.is_private:
             return status, headers
         if not self._public_logged and is_public(headers):
             self._public_logged = True

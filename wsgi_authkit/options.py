@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from wsgi_authkit.authentication import Authentication, OAuthTokens
 from wsgi_authkit.config import url_origin
 from wsgi_authkit.errors import AuthKitError, ConfigurationError, RefreshError
+from wsgi_authkit.identity import RemoteUser, is_remote_user
 from wsgi_authkit.paths import safe_return_path
 from wsgi_authkit.session import Impersonator, Session, User
 
@@ -80,6 +81,9 @@ class Options:
     on_refresh: OnRefresh | None = None
     on_refresh_error: OnRefreshError | None = None
     refresh_buffer: float | None = None
+    eager_auth: bool = False
+    remote_user: RemoteUser | None = None
+    revoke_on_sign_out: bool = False
     session_storage: str | Callable[..., object] = "cookie"
     debug: bool = False
 
@@ -110,10 +114,22 @@ class Options:
             yield "refresh_buffer must be seconds, 0 or more, or None"
         if self.session_storage != "cookie" and not callable(self.session_storage):
             yield 'session_storage must be "cookie" or a factory of a SessionStorage'
+        if self.remote_user is not None and not is_remote_user(self.remote_user):
+            yield 'remote_user must be "sub", "email", a callable of a session, or None'
+        yield from self._hook_problems()
+        yield from self._switch_problems()
+
+    def _hook_problems(self) -> Iterator[str]:
         for name in ("on_success", "on_error", "on_refresh", "on_refresh_error"):
             hook = getattr(self, name)
             if hook is not None and not callable(hook):
                 yield f"{name} must be callable"
+
+    def _switch_problems(self) -> Iterator[str]:
+        # Text is true, "false" out of a settings file as well.
+        for name in ("eager_auth", "revoke_on_sign_out"):
+            if not isinstance(getattr(self, name), bool):
+                yield f"{name} must be True or False"
 
 
 def callback_path(redirect_uri: str) -> str:

@@ -15,7 +15,11 @@ request with the old cookie can arrive after everything is over.
 5. Give the lease back.
 
 A lease cannot fence WorkOS. A holder that is stopped for longer than its lease costs a
-second call; WorkOS's replay grace and rule 4 make that harmless.
+second call; WorkOS's replay grace and rule 4 make that harmless. Without a grace the
+second call is rejected, and its answer can reach the browser after the first one's: the
+deletion of a cookie would then wipe out the new one. So everybody who is about to call
+says so in the ledger, and a rejection is *contested*, which deletes nothing, where
+somebody else has said so too, or where nobody could read it.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from wsgi_authkit.errors import (
@@ -61,6 +65,7 @@ RECENT: Final = 10.0
 _RESULT: Final = "refresh"
 _RECENT: Final = "recent"
 _LEASE: Final = "lease"
+_CALLED: Final = "called"
 _ENDED: Final = "ended"
 
 Kind = Literal["refreshed", "rejected", "reauthorize", "unavailable", "ended", "busy"]
@@ -85,6 +90,9 @@ class RefreshResult:
     organization_id: str | None = None
     #: When it was made, in Unix seconds of the host that made it.
     at: float = 0.0
+    #: For ``rejected``: somebody else may have been given the next session, so the
+    #: browser's cookie must stay as it is.
+    contested: bool = False
     #: WorkOS's identifier, for ``reauthorize``.
     reason: str | None = None
     connection_ids: tuple[str, ...] = ()
@@ -197,9 +205,19 @@ class RefreshCoordinator:
         """Write down that a session is over, before its cookie is deleted."""
         self._ledger.set(_ENDED, session_id, {}, ENDED_LIFETIME)
 
+    def revive(self, session_id: str) -> None:
+        """Have a session live again: its person has signed in to it anew.
+
+        A browser that never arrived at WorkOS after signing out here can come back
+        with the session that it left.
+        """
+        if self.has_ended(session_id):
+            self._ledger.set(_ENDED, session_id, {"over": False}, ENDED_LIFETIME)
+
     def has_ended(self, session_id: str) -> bool:
         """Say whether a session is over; a store that does not answer says no."""
-        return self._ledger.get(_ENDED, session_id) is not None
+        ended = self._ledger.get(_ENDED, session_id)
+        return ended is not None and ended.get("over") is not False
 
     def refreshed_recently(self, refresh_token: str) -> bool:
         """Say whether this token came out of a refresh within :data:`RECENT`."""
@@ -258,6 +276,7 @@ class RefreshCoordinator:
         result = self._news(step)
         if result is not None:
             return result, False
+        alone = self._announce_call(step.token)
         if self.has_ended(request.session_id):
             return RefreshResult(kind="ended"), False
         made = self._call(step, request)
@@ -265,8 +284,25 @@ class RefreshCoordinator:
             # The person signed out during the call. WorkOS ends what it brought when
             # the browser arrives there.
             return RefreshResult(kind="ended"), False
+        if made.kind == "rejected" and not (alone and self._still_alone(step.token)):
+            made = replace(made, contested=True)
         result = self._publish(step.token, made)
         return result, result is made
+
+    def _announce_call(self, token: str) -> bool:
+        """Say that a call is about to be made; say whether nobody else has said so."""
+        alone = self._ledger.add(_CALLED, token, {"others": False}, RESULT_LIFETIME)
+        if not alone:
+            self._ledger.set(_CALLED, token, {"others": True}, RESULT_LIFETIME)
+        return alone and self._ledger.is_shared
+
+    def _still_alone(self, token: str) -> bool:
+        called = self._ledger.get(_CALLED, token)
+        return (
+            called is not None
+            and called.get("others") is False
+            and self._ledger.is_shared
+        )
 
     def _take_lease(
         self, step: _Step, owner: str, request: RefreshRequest

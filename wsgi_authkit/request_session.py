@@ -7,21 +7,25 @@ brings the whole of its headers, so no cookie is set twice.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from wsgi_authkit._wsgi import SESSION_KEY, Header, set_cookie_headers
+from wsgi_authkit._wsgi import Header, set_cookie_headers
 from wsgi_authkit.access import client_info, is_navigation
 from wsgi_authkit.authorization import verifier_path
+from wsgi_authkit.eager import EAGER_COOKIE, take_back
 from wsgi_authkit.errors import (
     HeadersSent,
     RefreshNeedsAuthorization,
     RefreshUnavailable,
 )
+from wsgi_authkit.identity import publish
 from wsgi_authkit.loop import MARKER_COOKIE
 from wsgi_authkit.options import Options
 from wsgi_authkit.results import AuthResult, RefreshOutcome
 from wsgi_authkit.service import AuthKitService, organization_to_authorize
 from wsgi_authkit.session import AnonymousSession, Reason
+from wsgi_authkit.session_storage import CookieSessionStorage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +99,11 @@ class RequestSession:
         """
         self.check_headers_unsent()
         self.result = result
-        self._environ[SESSION_KEY] = result.session
+        self.publish()
+
+    def publish(self) -> None:
+        """Set what the app reads of ``environ`` to who makes the request."""
+        publish(self._environ, self.result.session, self._options.remote_user)
 
     def refresh(self, organization_id: str | None) -> RefreshOutcome:
         """Refresh the session, see :meth:`Auth.refresh`; ``url`` may be missing.
@@ -150,22 +158,47 @@ class RequestSession:
         ids.pop("", None)
         url = None
         for session_id in reversed(ids):
-            url = service.sign_out(session_id, return_to).logout_url
+            url = service.sign_out(
+                session_id, return_to, revoke=self._options.revoke_on_sign_out
+            ).logout_url
             log.info("session %s signed out", session_id)
-        pending = service.clear_pending_verifier(
-            cookies=cookies, sign_in_path=sign_in_path
-        )
         self.change(
             AuthResult(
                 session=AnonymousSession("revoked" if ids else "no_cookie"),
-                headers=[
-                    *service.clear_session(cookies=cookies).headers,
-                    *pending.headers,
-                    *no_marker_headers(service, sign_in_path),
-                ],
+                headers=self._sign_out_headers(sign_in_path),
             )
         )
         return url
+
+    def _sign_out_headers(self, sign_in_path: str) -> list[Header]:
+        """Return the headers that leave nothing of a person in the browser."""
+        service, cookies = self._service, self._cookies
+        pending = service.clear_pending_verifier(
+            cookies=cookies, sign_in_path=sign_in_path
+        )
+        headers = [
+            *service.clear_session(cookies=cookies).headers,
+            *self._host_only_headers(),
+            *pending.headers,
+            *no_marker_headers(service, sign_in_path),
+        ]
+        if EAGER_COOKIE in cookies and not self._options.eager_auth:
+            # Of a JavaScript library on this host. Our own goes where the option is.
+            headers += take_back(secure=service.config.secure_cookies())
+        return headers
+
+    def _host_only_headers(self) -> list[Header]:
+        """Return the headers that delete a session from before ``cookie_domain``.
+
+        It has this host for its domain and would come back with every request.
+        """
+        config = self._service.config
+        if config.cookie_domain is None or config.cookie_name not in self._cookies:
+            return []
+        earlier = CookieSessionStorage(replace(config, cookie_domain=None))
+        return set_cookie_headers(
+            earlier.clear_session(self._cookies, secure=config.secure_cookies())
+        )
 
     @property
     def _cookies(self) -> str:

@@ -28,7 +28,10 @@ _PRIVATE: Final[tuple[Header, ...]] = (
     ("Pragma", "no-cache"),
     ("Expires", "0"),
 )
-_REPLACED: Final = frozenset(name.lower() for name, _ in _PRIVATE)
+# With these an app tells one kind of cache, a CDN or a proxy, to go by them instead of
+# Cache-Control. Besides, RFC 9213 2 gives all that it defines the same ending.
+_TARGETED: Final = frozenset({"edge-control", "surrogate-control", "x-accel-expires"})
+_TARGETED_ENDING: Final = "-cache-control"
 
 # On everything that the middleware itself answers.
 _COMMON: Final[tuple[Header, ...]] = (
@@ -242,7 +245,8 @@ def private(headers: list[Header]) -> list[Header]:
 
     ``Cache-Control``, ``Pragma`` and ``Expires`` are replaced, ``Cookie`` is added to
     ``Vary``: a shared cache that keeps somebody's page, or their ``Set-Cookie``, hands
-    their session to the next visitor.
+    their session to the next visitor. Headers by which an app tells a CDN to look past
+    ``Cache-Control`` (RFC 9213 and its forerunners) are left out.
     """
     vary: list[str] = []
     kept = []
@@ -250,7 +254,7 @@ def private(headers: list[Header]) -> list[Header]:
         name = header[0].lower()
         if name == "vary":
             vary.append(header[1])
-        elif name not in _REPLACED:
+        elif not _rules_caches(name):
             kept.append(header)
     return [*kept, *_PRIVATE, ("Vary", _with_cookie(vary))]
 
@@ -263,9 +267,20 @@ def _with_cookie(vary: list[str]) -> str:
     return ", ".join([*fields, "Cookie"])
 
 
+def _rules_caches(name: str) -> bool:
+    return name in ("cache-control", "pragma", "expires") or _is_targeted(name)
+
+
+def _is_targeted(name: str) -> bool:
+    return name in _TARGETED or name.endswith(_TARGETED_ENDING)
+
+
 def is_public(headers: Iterable[Header]) -> bool:
     """Say whether an app asks shared caches to keep a response."""
-    return any(
-        name.lower() == "cache-control" and "public" in value.lower()
-        for name, value in headers
-    )
+    for header, text in headers:
+        name, value = header.lower(), text.lower()
+        if name == "cache-control" and ("public" in value or "s-maxage" in value):
+            return True
+        if _is_targeted(name) and "max-age" in value:
+            return True
+    return False

@@ -32,6 +32,7 @@ from wsgi_authkit.authorization import Flow
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.errors import (
+    APIError,
     AuthorizationRequired,
     BadSeal,
     CookieTooLarge,
@@ -273,6 +274,9 @@ class AuthKitService:
     ) -> AuthResult:
         """Return a session that was made elsewhere, and the headers that store it.
 
+        An answer of ``api.authenticate`` is a new sign-in, also to a session that was
+        signed out here. Any other value of such a session is refused.
+
         :param value: A session, an answer of ``api.authenticate``, or a mapping with
             access token, refresh token, ``user`` and ``impersonator`` in snake_case or
             camelCase.
@@ -287,11 +291,14 @@ class AuthKitService:
         payload = to_payload(value)
         claims = self._state.verifier.verify(payload.access_token)
         session = make_session(payload, claims, clock=self.clock)
-        if self._state.coordinator.has_ended(session.session_id):
+        headers = self._save(self._seal(payload), cookies, redirect_uri)
+        if isinstance(value, Authentication):
+            self._state.coordinator.revive(session.session_id)
+        elif self._state.coordinator.has_ended(session.session_id):
             raise InvalidToken("the session was signed out; it cannot be saved again")
         return AuthResult(
             session=session,
-            headers=self._save(self._seal(payload), cookies, redirect_uri),
+            headers=headers,
             refresh_token=payload.refresh_token,
         )
 
@@ -311,6 +318,7 @@ class AuthKitService:
         cookies: Cookies = None,
         sign_in_path: str | None = None,
         redirect_uri: str | None = None,
+        revoke: bool = False,
     ) -> SignOutResult:
         """End a session here and return the URL that ends it at WorkOS.
 
@@ -320,8 +328,13 @@ class AuthKitService:
         :param return_to: Where WorkOS sends the browser afterwards; it must be among
             the sign-out redirects of the WorkOS dashboard. Not checked here: never
             pass what came with a request.
+        :param revoke: Also have WorkOS end the session now, in 2 seconds at most. A
+            failure is logged and holds nothing up. The browser has to visit the URL all
+            the same, or the next sign-in asks for nothing.
         """
         self._state.coordinator.end(session_id)
+        if revoke:
+            self._revoke(session_id)
         pending = self.clear_pending_verifier(
             cookies=cookies, redirect_uri=redirect_uri, sign_in_path=sign_in_path
         )
@@ -527,9 +540,22 @@ class AuthKitService:
             ``headers`` to send. While WorkOS cannot be reached they keep the verifier,
             so that reloading the page works.
         """
-        return self._state.sign_in.finish(
+        result = self._state.sign_in.finish(
             cookies, code, state, client=client, sign_in_path=sign_in_path
         )
+        self._state.coordinator.revive(result.session.session_id)
+        return result
+
+    def _revoke(self, session_id: str) -> None:
+        try:
+            self.api.revoke_session(session_id)
+        except APIError as error:
+            log.warning(
+                "session %s was not revoked at WorkOS, it ends there when the browser "
+                "follows the redirect: %s",
+                session_id,
+                error,
+            )
 
     def _is_due(self, found: SealedSession) -> bool:
         if found.expired:
@@ -600,7 +626,10 @@ class AuthKitService:
         if result.kind == "ended" or (result.kind == "rejected" and current.expired):
             return replace(
                 self._anonymous(
-                    over[result.kind], cookies, navigation=navigation, error=error
+                    over[result.kind],
+                    cookies,
+                    navigation=navigation and not result.contested,
+                    error=error,
                 ),
                 refresh_token=current.payload.refresh_token,
             )
@@ -621,10 +650,11 @@ class AuthKitService:
     ) -> RefreshOutcome:
         if result.kind in ("rejected", "ended"):
             ended = result.kind == "ended"
+            clear = navigation and not result.contested
             return RefreshOutcome(
                 kind="denied",
                 reason="revoked" if ended else "refresh_rejected",
-                headers=self._clear(cookies) if navigation else [],
+                headers=self._clear(cookies) if clear else [],
                 # A newer session than the refused one is not deleted.
                 refresh_token=None if ended else session._payload.refresh_token,
             )

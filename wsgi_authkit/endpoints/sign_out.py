@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgi_authkit._wsgi import read_body
 from wsgi_authkit.access import has_same_origin_proof, is_prefetch, prefers_json
 from wsgi_authkit.auth import Auth
+from wsgi_authkit.eager import take_back
 from wsgi_authkit.endpoints._query import parse_fields, parse_query
 from wsgi_authkit.errors import AuthorizationError
 from wsgi_authkit.responses import (
@@ -90,7 +91,9 @@ def _sign_out(auth: Auth, return_to: str | None) -> WSGIApplication:
         )
         return_to = None
     url = auth.sign_out(return_to or None)
-    headers = auth.start_response()
+    headers = list(auth.start_response())
+    if auth.options.eager_auth:
+        headers += take_back(secure=auth.service.config.secure_cookies())
     if prefers_json(auth.environ):
         return json_response({"logoutUrl": url}, headers=headers)
     return redirect(url, headers, see_other=True)

@@ -6,7 +6,8 @@ has no session, and who writes one can plant neither a session nor a verificatio
 
 A store that fails costs coordination and nothing else: for a pause the ledger keeps to
 the memory of its own process, which has a copy of what the process wrote, and says so
-once a minute in the log.
+once a minute in the log. What was set meanwhile, the end of a session above all, is
+written when the store is back.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ PAUSE: Final = 5.0
 
 #: Entries that a process keeps for itself, at about 3 KB each, beside a store.
 MAX_LOCAL_ENTRIES: Final = 4096
+
+#: Entries that a store did not take, and that are written when it is back.
+MAX_OWED: Final = 1024
+#: How many of them with each operation, so that no request waits for all.
+REPAID_AT_ONCE: Final = 4
 
 _PURPOSE: Final = "store"
 
@@ -63,6 +69,13 @@ class Ledger:
         )
         self._paused_until = float("-inf")
         self._time_to_log = OnceAMinute(monotonic)
+        # By key: the value, and when it expires on the monotonic clock.
+        self._owed: dict[str, tuple[bytes, float]] = {}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others see what is written, as far as is known at this moment."""
+        return self._monotonic() >= self._paused_until
 
     def get(self, kind: str, identifier: str) -> dict[str, Any] | None:
         """Return what is written there; ``None`` too where it does not open."""
@@ -75,22 +88,33 @@ class Ledger:
     def set(
         self, kind: str, identifier: str, value: Mapping[str, Any], ttl: float
     ) -> None:
-        """Write it down for ``ttl`` seconds."""
+        """Write it down for ``ttl`` seconds; when the store is back, if it is down."""
         key = self._key(kind, identifier)
         sealed = self._seal(key, value)
-        self._shared(lambda store: store.set(key, sealed, ttl), None)
+
+        def write(store: Store) -> bool:
+            store.set(key, sealed, ttl)
+            return True
+
+        if not self._shared(write, False):
+            self._owe(key, sealed, self._monotonic() + ttl)
         self._keep(key, sealed, ttl)
 
     def add(
         self, kind: str, identifier: str, value: Mapping[str, Any], ttl: float
     ) -> bool:
-        """Write it down unless something is there; say whether it was written."""
+        """Write it down unless something is there; say whether it was written.
+
+        While the store is down, what others have written is not seen.
+        """
         key = self._key(kind, identifier)
         sealed = self._seal(key, value)
         added = self._shared(lambda store: store.add(key, sealed, ttl), None)
         if added is None:
-            return self._local.add(key, sealed, ttl)
-        if added:
+            added = self._local.add(key, sealed, ttl)
+            if added:
+                self._owe(key, sealed, self._monotonic() + ttl)
+        elif added:
             self._keep(key, sealed, ttl)
         return added
 
@@ -141,13 +165,43 @@ class Ledger:
         self, operation: Callable[[Store], _Result], otherwise: _Result
     ) -> _Result:
         """Return ``operation(store)``, or ``otherwise`` while the store fails."""
-        if self._monotonic() < self._paused_until:
+        for _ in range(min(len(self._owed), REPAID_AT_ONCE)):
+            self._repay()
+        return self._attempt(operation, otherwise)
+
+    def _attempt(
+        self, operation: Callable[[Store], _Result], otherwise: _Result
+    ) -> _Result:
+        if not self.is_shared:
             return otherwise
         try:
             return operation(self._store)
         except Exception as error:  # noqa: BLE001 - a store of one's own raises anything
             self._pause(error)
             return otherwise
+
+    def _owe(self, key: str, sealed: bytes, expires_at: float) -> None:
+        if len(self._owed) < MAX_OWED:
+            self._owed[key] = sealed, expires_at
+
+    def _repay(self) -> None:
+        """Write down an entry that the store did not take."""
+        if not self.is_shared:
+            return
+        try:
+            # Atomic: of several threads one gets the entry.
+            key, (sealed, expires_at) = self._owed.popitem()
+        except KeyError:
+            return
+        left = expires_at - self._monotonic()
+
+        def write(store: Store) -> bool:
+            # What somebody else has written by now is newer.
+            store.add(key, sealed, left)
+            return True
+
+        if left > 0 and not self._attempt(write, False):
+            self._owed.setdefault(key, (sealed, expires_at))
 
     def _pause(self, error: Exception) -> None:
         self._paused_until = self._monotonic() + PAUSE
