@@ -179,6 +179,11 @@ class AuthKitConfig:
         """The origin of the redirect URI, such as ``https://app.example.com``."""
         return url_origin(self.redirect_uri)
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether the session is meant to work in a frame of another site."""
+        return self.cookie_same_site == "none"
+
     def secure_cookies(self, redirect_uri: str | None = None) -> bool:
         """Return whether cookies carry ``Secure``.
 

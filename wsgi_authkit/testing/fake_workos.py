@@ -73,6 +73,12 @@ _ENDPOINTS: Final = (
     ("authorize_form", "POST", re.compile(AUTHORIZE_PATH)),
     ("logout", "GET", re.compile(r"/user_management/sessions/logout")),
     ("authenticate", "POST", re.compile(r"/user_management/authenticate")),
+    ("magic_auth", "POST", re.compile(r"/user_management/magic_auth")),
+    (
+        "email_verification",
+        "GET",
+        re.compile(r"/user_management/email_verification/([^/]+)"),
+    ),
     ("revoke_session", "POST", re.compile(r"/user_management/sessions/revoke")),
     ("user_sessions", "GET", re.compile(r"/user_management/users/([^/]+)/sessions")),
     ("user", "GET", re.compile(r"/user_management/users/([^/]+)")),
@@ -150,7 +156,7 @@ class FakeWorkOS:
         parts = (self.settings, self._directory, self._sessions)
         self._grants = Grants(*parts, self._tokens, clock)
         self._hosted = HostedAuthKit(*parts, clock, self.add_user)
-        self._resources = Resources(*parts, clock)
+        self._resources = Resources(*parts, clock, self.add_user)
 
     @classmethod
     def with_demo_data(cls, **options: Any) -> Self:
@@ -520,7 +526,8 @@ class FakeWorkOS:
         :param path: A path, or an endpoint's name: ``authorize``,
             ``authorize_form``, ``authenticate``, ``logout``, ``jwks``,
             ``revoke_session``, ``user``, ``user_sessions``, ``organization``,
-            ``api_key_validation``, ``claim_nonce``, ``index``.
+            ``magic_auth``, ``email_verification``, ``api_key_validation``,
+            ``claim_nonce``, ``index``.
             ``None`` is every path. ``refresh`` and ``exchange`` name the grants.
         :param grant_type: Only token requests of this grant.
         :param times: How many requests fail; ``None`` is all, until :meth:`recover`.
@@ -613,6 +620,8 @@ class FakeWorkOS:
             "authorize_form": self._hosted.submit,
             "logout": self._hosted.log_out,
             "authenticate": self._grants.authenticate,
+            "magic_auth": self._resources.magic_auth,
+            "email_verification": self._resources.email_verification,
             "revoke_session": self._resources.revoke_session,
             "user_sessions": self._resources.user_sessions,
             "user": self._resources.user,

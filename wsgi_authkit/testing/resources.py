@@ -11,13 +11,13 @@ from wsgi_authkit.testing._http import (
     json_response,
     message_error,
 )
-from wsgi_authkit.testing.directory import Directory, new_id
+from wsgi_authkit.testing.directory import Directory, FakeUser, new_id
 from wsgi_authkit.testing.sessions import FakeSession, Sessions
 from wsgi_authkit.testing.settings import Settings
 
 
 class Resources:
-    """Users, sessions, organizations, API keys and claim nonces."""
+    """Users, sessions, organizations, e-mailed codes, API keys and claim nonces."""
 
     def __init__(
         self,
@@ -25,7 +25,9 @@ class Resources:
         directory: Directory,
         sessions: Sessions,
         clock: Callable[[], float],
+        add_user: Callable[[str], FakeUser],
     ) -> None:
+        self._add_user = add_user
         self._settings = settings
         self._directory = directory
         self._sessions = sessions
@@ -59,6 +61,22 @@ class Resources:
         if not self._sessions.revoke(session_id):
             raise message_error(400, "Session not found.")
         return json_response(200, {})
+
+    def magic_auth(self, request: Request) -> Response:
+        """Answer ``POST /user_management/magic_auth``: send a code to an address."""
+        self._check_bearer(request)
+        email = _string(request, "email", status=422)
+        user = self._directory.user_by_email(email) or self._add_user(email)
+        sent = self._sessions.send_digits("magic_auth", user)
+        return json_response(201, sent.to_wire())
+
+    def email_verification(self, request: Request, sent_id: str) -> Response:
+        """Answer ``GET /user_management/email_verification/{id}``."""
+        self._check_bearer(request)
+        sent = self._sessions.sent_codes.get(sent_id)
+        if sent is None or sent.kind != "email_verification":
+            raise message_error(404, "Email verification not found.")
+        return json_response(200, sent.to_wire())
 
     def organization(self, request: Request, organization_id: str) -> Response:
         """Answer ``GET /organizations/{id}``."""
