@@ -39,7 +39,7 @@ LAYERS: Final = (
     ("service",),
     ("auth", "endpoints"),
     ("middleware",),
-    ("testing", "cli"),
+    ("testing", "cli", "paste"),
 )
 #: The face of the package may import everything; nothing may import it.
 FACE: Final = len(LAYERS)
