@@ -1,10 +1,11 @@
 # Each target sets up what it needs in .venv; Python 3.11 or newer is all it takes.
 #   make test    all tests, with branch coverage
 #   make lint    ruff, mypy and the layers of the package
-#   make demo    the demo, on localhost
+#   make demo    an example on localhost; APP=flask, pyramid, bottle, django or wsgi
 #   make bench   what the package promises, measured; needs redis-server
 
 PYTHON ?= python3
+APP ?= flask
 
 VENV := .venv
 # Modules instead of scripts: a script holds the path at which .venv was made.
@@ -15,7 +16,7 @@ RUN := $(VENV)/bin/python
 .PHONY: bench demo test lint clean
 
 demo: $(VENV)/.demo
-	$(RUN) examples/demo.py
+	$(RUN) examples/demo.py --app $(APP)
 
 test: $(VENV)/.test
 	$(RUN) -X dev -m pytest -rs --cov --cov-report=term-missing:skip-covered \

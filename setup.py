@@ -50,7 +50,8 @@ setup(
             "django>=5.2",
             "flask>=3",
             "gunicorn>=25.1",
-            # The first ones that do without pkg_resources.
+            # The first that does without pkg_resources, and the first that asks for a
+            # setuptools that has it.
             "pastedeploy>=3.1",
             "pyramid>=2.1",
         ],

@@ -231,9 +231,7 @@ def test_every_problem_is_told_at_once(load: Load) -> None:
         ),
     ],
 )
-def test_entry_that_cannot_work_is_refused(
-    load: Load, line: str, problem: str
-) -> None:
+def test_entry_that_cannot_work_is_refused(load: Load, line: str, problem: str) -> None:
     [told] = problems_of(load, f"{SETTINGS}{line}\n")
 
     assert re.match(problem, told), told

@@ -1,0 +1,214 @@
+"""The examples from end to end: each under Gunicorn, with a fake WorkOS.
+
+They are started by the command that their documentation names, and walked through by
+a browser that fills in the forms it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.browser import Browser, Form, forms_of
+from tests.demos import Demo, started, until
+
+APPS: Final = ("flask", "pyramid", "bottle", "django", "wsgi")
+PROTECTED: Final = ("/protected", "/members", "/claims", "/organizations")
+
+
+@pytest.fixture(scope="module", params=APPS)
+def app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Demo]:
+    """One of the examples, ready."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with started(folder, f"--app={request.param}") as demo:
+        until(demo.is_ready)
+        yield demo
+
+
+@pytest.fixture
+def browser() -> Browser:
+    return Browser()
+
+
+def path_of(page: requests.Response) -> str:
+    return urlsplit(page.url).path
+
+
+def form_to(page: requests.Response, organization_id: str) -> Form:
+    """Return the form of the page that switches to an organization."""
+    [form] = [
+        form
+        for form in forms_of(page)
+        if form.fields.get("organization_id") == organization_id
+    ]
+    return form
+
+
+def switch(browser: Browser, app: Demo, organization_id: str) -> requests.Response:
+    """Switch to an organization by the form of its page."""
+    page = browser.open(f"{app.app}/organizations")
+    return browser.submit(page, form_to(page, organization_id))
+
+
+def sign_out_form(page: requests.Response) -> Form:
+    [form] = [form for form in forms_of(page) if form.action == "/auth/sign-out"]
+    return form
+
+
+def test_public_page_is_for_everybody(app: Demo, browser: Browser) -> None:
+    home = browser.open(app.app)
+    assert "Sign in" in home.text
+    assert forms_of(home) == []
+
+    home = browser.sign_in(f"{app.app}/auth/sign-in")
+    assert path_of(home) == "/"
+    assert "Hello Ada" in home.text
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_protected_page_comes_back_after_sign_in(
+    app: Demo, browser: Browser, path: str
+) -> None:
+    page = browser.sign_in(f"{app.app}{path}?from=test")
+
+    assert page.url == f"{app.app}{path}?from=test"
+    assert "Ada Lovelace" in page.text
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_script_gets_401(app: Demo, path: str) -> None:
+    answer = requests.get(
+        f"{app.app}{path}", headers={"Accept": "application/json"}, timeout=30
+    )
+
+    assert answer.status_code == 401
+    assert not answer.history
+
+
+def test_form_of_nobody_gets_401_and_no_redirect(app: Demo, browser: Browser) -> None:
+    home = browser.open(app.app)
+    form = Form("/organizations", {"organization_id": "org_acme"})
+
+    answer = browser.http.post(
+        f"{home.url}organizations", data=form.fields, allow_redirects=False, timeout=30
+    )
+
+    # Where the framework checks the form's token first, it refuses for want of one.
+    assert answer.status_code in (400, 401, 403)
+
+
+def test_permission_decides(app: Demo, browser: Browser) -> None:
+    members = browser.sign_in(f"{app.app}/members")
+    assert "you have the permission" in members.text
+
+    grace = Browser()
+    grace.sign_in(f"{app.app}/auth/sign-in", "user_grace")
+    refused = grace.open(f"{app.app}/members", 403)
+    assert "You have no access to this page" in refused.text
+    assert "Grace Hopper" in refused.text
+
+
+def test_who_am_i(app: Demo, browser: Browser) -> None:
+    page = browser.sign_in(f"{app.app}/claims", "user_grace")
+
+    for fact in ("Grace Hopper", "grace@example.com", "user_grace", "org_acme"):
+        assert f"<dd>{fact}</dd>" in page.text
+    for secret in ("eyJ", "sk_test", "Fe26.2"):
+        assert secret not in page.text
+
+
+def test_switch_changes_what_is_permitted(app: Demo, browser: Browser) -> None:
+    browser.sign_in(f"{app.app}/members")
+
+    page = switch(browser, app, "org_globex")
+
+    assert path_of(page) == "/organizations"
+    current = [form.fields.get("organization_id") for form in forms_of(page)]
+    assert current == [None, "org_acme", "org_initech"]
+    browser.open(f"{app.app}/members", 403)
+    switch(browser, app, "org_acme")
+    browser.open(f"{app.app}/members")
+
+
+def test_organization_that_asks_for_sso_leads_through_workos(
+    app: Demo, browser: Browser
+) -> None:
+    browser.sign_in(f"{app.app}/protected")
+
+    page = switch(browser, app, "org_initech")
+    assert urlsplit(page.url).port == app.workos_port
+    assert "Initech" in page.text
+
+    page = browser.submit(page, user="user_ada", action="continue")
+    assert page.url == f"{app.app}/organizations"
+    assert "org_initech" not in [
+        form.fields.get("organization_id") for form in forms_of(page)
+    ]
+    assert "<dd>org_initech</dd>" in browser.open(f"{app.app}/claims").text
+
+
+def test_person_without_an_organization_is_told_so(app: Demo, browser: Browser) -> None:
+    page = browser.sign_in(f"{app.app}/organizations", "user_alan")
+
+    assert "You are not a member of any." in page.text
+
+
+def test_incomplete_form_is_refused(app: Demo, browser: Browser) -> None:
+    browser.sign_in(f"{app.app}/protected")
+    page = browser.open(f"{app.app}/organizations")
+    form = form_to(page, "org_globex")
+    del form.fields["organization_id"]
+
+    browser.post(page, form, 400)
+
+
+def test_sign_out(app: Demo, browser: Browser) -> None:
+    page = browser.sign_in(f"{app.app}/protected")
+
+    home = browser.submit(page, sign_out_form(page))
+
+    assert home.url == f"{app.app}/"
+    assert "Ada" not in home.text
+    assert "Who are you?" in browser.open(f"{app.app}/protected").text
+
+
+def test_what_a_person_chose_is_escaped(app: Demo, browser: Browser) -> None:
+    name = '<b title="&amp;">Eve</b>'
+    page = browser.open(f"{app.app}/auth/sign-up")
+    [form] = forms_of(page)
+    names = {"first_name": name, "last_name": "'"}
+    email = f"eve+{urlsplit(app.app).port}@example.com"
+
+    home = browser.post(page, form, 200, email=email, action="continue", **names)
+    shown = [home, browser.open(f"{app.app}/claims")]
+    browser.post(home, sign_out_form(home), 200)
+
+    for page in shown:
+        assert escape(name) in page.text
+        assert "<b title" not in page.text
+
+
+@pytest.mark.parametrize("app", ["pyramid", "django"], indirect=True)
+def test_form_without_the_token_of_the_framework_is_refused(
+    app: Demo, browser: Browser
+) -> None:
+    browser.sign_in(f"{app.app}/protected")
+    page = browser.open(f"{app.app}/organizations")
+    form = Form("/organizations", {"organization_id": "org_globex"})
+
+    answer = browser.http.post(f"{app.app}{form.action}", data=form.fields, timeout=30)
+
+    assert answer.status_code in (400, 403)
+    assert form_to(browser.open(page.url), "org_globex")
+
+
+def test_no_example_writes_an_error(app: Demo) -> None:
+    assert "Traceback" not in app.text
+    assert "Warning" not in app.text
