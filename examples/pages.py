@@ -36,14 +36,14 @@ def home(environ: Mapping[str, Any]) -> str:
     session = environ["authkit.session"]
     if session:
         title = f"Hello {session.user.first_name or session.user.email}"
-        text = "All pages but one are open to you now, and that one may be."
+        text = "What you may see depends on your permissions in your organization."
     elif session.status == "unavailable":
         title, text = "Hello", "WorkOS cannot be reached just now. You stay signed in."
     else:
         title, text = "Hello", "Sign in to see what this app has for you."
     listed = "".join(
-        f'<li><a href="{escape(link(environ, path))}">{escape(name)}</a> '
-        f"{escape(explanation)}</li>\n"
+        f'<li class="fact"><a href="{escape(link(environ, path))}">{escape(name)}</a>'
+        f"<span>{escape(explanation)}</span></li>\n"
         for path, name, explanation in PAGES[1:]
     )
     return page(environ, title, text, f'<ul class="rows">\n{listed}</ul>')
@@ -232,7 +232,7 @@ def impersonation(environ: Mapping[str, Any]) -> str:
 
 def facts(table: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(plain(value))}</dd></div>\n"
+        f'<div class="fact"><dt>{escape(name)}</dt><dd>{escape(plain(value))}</dd></div>\n'
         for name, value in table.items()
     )
     return f"<dl>\n{rows}</dl>\n"
@@ -266,7 +266,7 @@ nav a:hover, nav a[aria-current] { color: var(--text); text-decoration: underlin
 .who { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem .75rem }
 .button { display: inline-block; padding: .375rem .875rem;
   border: 1px solid var(--line); border-radius: .5rem; background: var(--card);
-  color: inherit; font: inherit; font-weight: 600; text-decoration: none;
+  color: var(--text); font: inherit; font-weight: 600; text-decoration: none;
   cursor: pointer }
 .primary { border-color: var(--accent); background: var(--accent);
   color: var(--on-accent) }
@@ -282,11 +282,14 @@ p, .soft, .rows { color: var(--soft) }
 .rows, dl { margin: 1.5rem 0 0; padding: 0; border-top: 1px solid var(--line);
   list-style: none }
 .rows li, dl div { padding: .625rem 0; border-bottom: 1px solid var(--line) }
+.rows li:last-child, dl div:last-child { padding-bottom: 0; border-bottom: 0 }
 .rows strong { color: var(--text) }
 .choice { display: flex; flex-wrap: wrap; align-items: center; min-height: 3.75rem;
   justify-content: space-between; gap: .5rem 1rem }
-dl div { display: flex; flex-wrap: wrap; gap: 0 1rem }
-dt { flex: 0 0 11rem; color: var(--soft) }
-dd { flex: 1 1 16rem; min-width: 0; margin: 0; overflow-wrap: anywhere }
+.fact { display: flex; flex-wrap: wrap; gap: 0 1rem }
+.fact > :first-child { flex: 0 0 11rem }
+.fact > :last-child { flex: 1 1 16rem; min-width: 0; overflow-wrap: anywhere }
+dt { color: var(--soft) }
+dd { margin: 0 }
 @media (max-width: 30rem) { .card { padding: 1.25rem } }
 """
