@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from tests.gateway import environ
 from wsgi_authkit.access import (
+    AccessRules,
     client_info,
     has_same_origin_proof,
     is_navigation,
     is_person,
     is_prefetch,
+    is_preflight,
     prefers_html,
     prefers_json,
 )
+from wsgi_authkit.errors import ConfigurationError
 
 # WebOb 1.8 imports `cgi`, which Python 3.11 and 3.12 warn of.
 pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
@@ -24,8 +28,6 @@ ORIGIN = "https://app.example.test"
 
 NAVIGATIONS = [
     pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "document"}, id="tab"),
-    pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "iframe"}, id="iframe"),
-    pytest.param({**NAVIGATE, "Sec-Fetch-Dest": "frame"}, id="frame"),
     pytest.param(NAVIGATE, id="mode without destination"),
     pytest.param({"Accept": BROWSER}, id="Accept of a browser without Fetch Metadata"),
     pytest.param({"Accept": "text/html"}, id="Accept of HTML alone"),
@@ -47,6 +49,9 @@ NOT_A_PERSON = [
     pytest.param(
         {"X-Requested-With": "XMLHttpRequest", "Accept": BROWSER}, id="XMLHttpRequest"
     ),
+    pytest.param({"HX-Request": "true", "Accept": BROWSER}, id="htmx"),
+    pytest.param({"X-Turbo-Request-Id": "1", "Accept": BROWSER}, id="Turbo"),
+    pytest.param({"Turbo-Frame": "menu", "Accept": BROWSER}, id="frame of Turbo"),
     pytest.param({**NAVIGATE, "Upgrade": "websocket"}, id="WebSocket"),
     pytest.param({**NAVIGATE, "Sec-Purpose": "prefetch"}, id="prefetch"),
     pytest.param({"Accept": BROWSER, "Purpose": "prefetch"}, id="old prefetch"),
@@ -66,6 +71,51 @@ PREFETCHES = [
 def test_navigation_is_recognised(headers: dict[str, str]) -> None:
     assert is_navigation(environ(headers=headers))
     assert is_person(environ(headers=headers))
+
+
+@pytest.mark.parametrize("destination", ["iframe", "frame"])
+def test_frame_is_a_navigation_only_where_sessions_go_into_frames(
+    destination: str,
+) -> None:
+    framed = environ(headers={**NAVIGATE, "Sec-Fetch-Dest": destination})
+
+    assert not is_navigation(framed)
+    assert is_navigation(framed, framed=True)
+    assert is_person(framed)
+
+
+PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+
+
+def test_preflight_is_recognised() -> None:
+    assert is_preflight(environ("OPTIONS", headers=PREFLIGHT))
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        pytest.param("OPTIONS", {}, id="no headers"),
+        pytest.param("OPTIONS", {"Origin": ORIGIN}, id="no method asked for"),
+        pytest.param(
+            "OPTIONS", {"Access-Control-Request-Method": "PUT"}, id="no origin"
+        ),
+        pytest.param("GET", PREFLIGHT, id="GET"),
+        pytest.param("options", PREFLIGHT, id="method in lower case"),
+        pytest.param("POST", PREFLIGHT, id="POST"),
+        pytest.param(
+            "GET", {**PREFLIGHT, "X-HTTP-Method-Override": "OPTIONS"}, id="override"
+        ),
+        *(
+            pytest.param("OPTIONS", {**PREFLIGHT, name: "GET"}, id=f"{name} of GET")
+            for name in (
+                *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"),
+            )
+        ),
+    ],
+)
+def test_other_request_is_no_preflight(method: str, headers: dict[str, str]) -> None:
+    """What passes as one reaches the app without a session."""
+    assert not is_preflight(environ(method, headers=headers))
 
 
 @pytest.mark.parametrize("headers", NOT_A_PERSON)
@@ -240,3 +290,113 @@ def test_client_without_address_and_agent_is_unknown() -> None:
     client = client_info(environ(remote_addr=""))
 
     assert (client.ip_address, client.user_agent) == (None, None)
+
+
+# The rules
+
+
+def judge(path_info: str, **options: Any) -> str:
+    return AccessRules(**options).judge(path_info)
+
+
+def test_without_rules_every_path_is_public() -> None:
+    for path in ("/", "/admin", "//admin", "/\xff", ""):
+        assert judge(path) == "public"
+        assert judge(path, api_paths=["/(.*)"], sign_up_paths=["/(.*)"]) == "public"
+        assert judge(path, public_paths=["/a"]) == "public"
+
+
+EVERYTHING = {
+    "require_auth": True,
+    "protected_paths": ["/p/:path*"],
+    "exclude_paths": ["/p/excluded", "/static/:path*"],
+    "public_paths": ["/p/public", "/static/public", "/about"],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "access"),
+    [
+        pytest.param("/p/public", "protected", id="protected before public"),
+        pytest.param("/p/excluded", "protected", id="protected before excluded"),
+        pytest.param("/static/public", "excluded", id="excluded before public"),
+        pytest.param("/static/x/y.css", "excluded", id="excluded"),
+        pytest.param("/about", "public", id="public before require_auth"),
+        pytest.param("/", "protected", id="require_auth"),
+        pytest.param("/P/x", "protected", id="protected in another case"),
+        pytest.param("/p/", "protected", id="protected with a slash"),
+        pytest.param("/About", "protected", id="public in another case"),
+        pytest.param("/about/", "protected", id="public with a slash"),
+        pytest.param("/Static/x", "protected", id="excluded in another case"),
+        pytest.param("/static/", "protected", id="excluded with a slash"),
+        pytest.param("/static/../about", "protected", id="dots in an excluded path"),
+        pytest.param("/static//x", "protected", id="two slashes"),
+        pytest.param("/static/\xff", "protected", id="not UTF-8"),
+        pytest.param("/about?x", "protected", id="question mark in the path"),
+    ],
+)
+def test_first_rule_that_matches_decides(path: str, access: str) -> None:
+    assert judge(path, **EVERYTHING) == access
+
+
+@pytest.mark.parametrize("path", ["//x", "/a/../x", "/a/..;/x", "/\xff", "/x\x00"])
+def test_path_that_can_be_read_differently_is_protected_where_anything_is(
+    path: str,
+) -> None:
+    free: dict[str, Any] = {"public_paths": ["/(.*)"], "exclude_paths": ["/(.*)"]}
+
+    assert judge(path, **free, require_auth=True) == "protected"
+    assert judge(path, **free, protected_paths=["/admin"]) == "protected"
+    assert judge(path, exclude_paths=["/(.*)"]) == "public"
+
+
+def test_without_require_auth_only_protected_paths_are() -> None:
+    rules = AccessRules(protected_paths=["/admin/:path*"], exclude_paths=["/static"])
+
+    assert rules.judge("/admin/users") == "protected"
+    assert rules.judge("/static") == "excluded"
+    assert rules.judge("/") == "public"
+
+
+def test_api_and_sign_up_paths_ignore_case_and_a_slash_at_the_end() -> None:
+    rules = AccessRules(api_paths=["/api/:path*"], sign_up_paths=["/join"])
+
+    assert all(rules.is_api(path) for path in ("/api", "/API/x", "/api/x/"))
+    assert not any(rules.is_api(path) for path in ("/", "/apis", "//api", "/join"))
+    assert all(rules.is_sign_up(path) for path in ("/join", "/Join/"))
+    assert not any(rules.is_sign_up(path) for path in ("/", "/join/x", "/api"))
+
+
+LISTS = [
+    *("public_paths", "protected_paths", "exclude_paths", "sign_up_paths"),
+    "api_paths",
+]
+
+
+@pytest.mark.parametrize("option", LISTS)
+@pytest.mark.parametrize("value", ["/admin", b"/admin", None, 5, [None], [b"/a"], [5]])
+def test_what_is_no_list_of_patterns_is_refused(option: str, value: object) -> None:
+    """A plain string is a list of its characters, which protects nothing."""
+    with pytest.raises(ConfigurationError, match=f"{option} must be a list") as caught:
+        AccessRules(**{option: value})  # type: ignore[arg-type]
+
+    assert len(caught.value.problems) == 1
+
+
+def test_every_bad_pattern_is_named() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        AccessRules(
+            public_paths=["/ok", "about", "/a{b}"], api_paths=["/api/:id(\\d+)"]
+        )
+
+    assert [problem.partition(": ")[0] for problem in caught.value.problems] == [
+        "public_paths cannot have 'about'",
+        "public_paths cannot have '/a{b}'",
+        "api_paths cannot have '/api/:id(\\\\d+)'",
+    ]
+
+
+def test_patterns_may_come_from_an_iterator() -> None:
+    rules = AccessRules(protected_paths=iter(["/a", "/b"]))
+
+    assert rules.judge("/b") == "protected"

@@ -25,6 +25,7 @@ LAYERS: Final = (
         "envelope",
         "cookies",
         "paths",
+        "patterns",
         "tokens",
         "transport",
         "breaker",
@@ -37,7 +38,7 @@ LAYERS: Final = (
     ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),
-    ("auth", "endpoints"),
+    ("challenge", "auth", "endpoints"),
     ("middleware",),
     ("testing", "cli", "paste"),
 )

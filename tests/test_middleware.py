@@ -923,6 +923,13 @@ def test_every_problem_is_in_one_error() -> None:
         "base_url": "app.example.com",
         "return_pathname": "//evil.example",
         "mount": "auth/",
+        "require_auth": "yes",
+        "public_paths": ["about"],
+        "protected_paths": "/admin",
+        "exclude_paths": ["/static//:path*"],
+        "sign_up_paths": 5,
+        "api_paths": ["/api/*"],
+        "challenge_401": 1,
         "sign_out_return_to": "elsewhere",
         "allowed_return_urls": ["/path"],
         "on_success": "a name",
@@ -955,6 +962,19 @@ def test_endpoint_as_the_callback_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="endpoints below mount"):
         AuthKitMiddleware(show_session, config, mount="/login")
+
+
+def test_public_paths_that_open_nothing_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Who wrote them took the rest of the app for protected."""
+    make_site(public_paths=["/"])
+    assert "require_auth=True" in caplog.text
+
+    caplog.clear()
+    make_site(public_paths=["/"], require_auth=True)
+    make_site(protected_paths=["/"])
+    assert not caplog.text
 
 
 def test_http_off_this_machine_needs_allow_insecure(

@@ -27,6 +27,9 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert options.base_url is None
     assert options.return_pathname == "/"
     assert options.mount == "/auth"
+    assert options.require_auth is False
+    assert options.challenge_401 is True
+    assert options.rules.judge("//") == "public"
     assert options.sign_out_return_to is None
     assert options.allowed_return_urls == ()
     assert options.refresh_buffer is None
@@ -52,6 +55,13 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ("allowed_return_urls", ("https://a.example/", "http://b.example/x?y")),
         ("on_success", print),
         ("on_error", None),
+        ("require_auth", True),
+        ("challenge_401", False),
+        ("public_paths", ["/", "/about"]),
+        ("protected_paths", ("/admin/:path*",)),
+        ("exclude_paths", {"/static/:path*"}),
+        ("sign_up_paths", []),
+        ("api_paths", ["/api/(.*)"]),
         ("refresh_buffer", None),
         ("refresh_buffer", 0),
         ("refresh_buffer", 0.5),
@@ -107,6 +117,14 @@ def test_option_is_accepted(option: str, value: object) -> None:
         ("allowed_return_urls", (None,)),
         ("on_success", "module.function"),
         ("on_error", 5),
+        ("require_auth", "false"),
+        ("require_auth", 1),
+        ("challenge_401", None),
+        ("public_paths", "/about"),
+        ("protected_paths", ["admin"]),
+        ("exclude_paths", ["/static/*"]),
+        ("sign_up_paths", None),
+        ("api_paths", ["/api/{v1}"]),
         ("refresh_buffer", -1),
         ("refresh_buffer", "60"),
         ("refresh_buffer", True),

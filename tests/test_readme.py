@@ -7,12 +7,12 @@ import inspect
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
@@ -38,6 +38,9 @@ from wsgi_authkit.endpoints import MOUNTED
 from wsgi_authkit.session import Reason
 from wsgi_authkit.stores import Store
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.rst").read_text("utf-8")
 ENVIRON = {
@@ -46,8 +49,6 @@ ENVIRON = {
     "WORKOS_REDIRECT_URI": "http://localhost:8000/callback",
     "WORKOS_COOKIE_PASSWORD": PASSWORD,
 }
-#: A reason that only a later release gives.
-UNUSED_REASONS = {"excluded"}
 
 
 def python_blocks() -> list[str]:
@@ -125,6 +126,44 @@ def test_quick_start_shows_a_link_to_sign_in() -> None:
 
     assert page.status == 200
     assert 'href="/auth/sign-in"' in page.body.decode()
+
+
+def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+@pytest.mark.usefixtures("_environ")
+def test_paths_are_protected_by_a_list() -> None:
+    client = Client(
+        run(block_with("def wrap(app):\n    return AuthKitMiddleware(\n"))["wrap"](
+            hello
+        )
+    )
+
+    assert [
+        client.get(path).status for path in ("/admin/x", "/Admin/", "/account")
+    ] == [*(302, 302, 302)]
+    assert [client.get(path).status for path in ("/", "/static/x.css")] == [200, 200]
+
+
+@pytest.mark.usefixtures("_environ")
+def test_all_paths_but_some_are_protected() -> None:
+    client = Client(run(block_with("def wrap_all"))["wrap_all"](hello))
+    public = ("/", "/about", "/docs", "/docs/a/b", "/static/x.css", "/health")
+
+    assert {client.get(path).status for path in public} == {200}
+    assert client.get("/about/").status == 302
+    assert client.get("/api/users").status == 401
+    assert client.get("/join").header("Location") == ("/auth/sign-up?return_to=%2Fjoin")
+
+
+@pytest.mark.usefixtures("_environ")
+def test_abort_of_a_view_asks_to_sign_in() -> None:
+    app = run(block_with("abort(401)"))["app"]
+
+    assert Client(app).get("/reports").status == 302
+    assert Client(app).get("/reports", fetch=True).status == 401
 
 
 @pytest.mark.usefixtures("_environ")
@@ -220,7 +259,7 @@ def test_every_attribute_of_a_session_is_documented() -> None:
     attributes = public_attributes(Session, AnonymousSession)
 
     assert set(names_in(table)) == attributes
-    assert set(names_in(reasons)) == set(get_args(Reason)) - UNUSED_REASONS
+    assert set(names_in(reasons)) == set(get_args(Reason))
     for user_field in fields(User):
         assert f"``{user_field.name}``" in table
 
@@ -282,7 +321,8 @@ def test_names_that_are_imported_are_public() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["docs/architecture.rst", "SECURITY.rst", "CHANGES.rst"]
+    "name",
+    ["docs/architecture.rst", "SECURITY.rst", "CHANGES.rst"],
 )
 def test_other_documents_exist(name: str) -> None:
     assert (ROOT / name).is_file()

@@ -1,4 +1,4 @@
-"""What kind of request this is: a person navigating, a script, a prefetch.
+"""What a path asks for, and what kind of request this is: a person or a script.
 
 Only a person who navigates can be sent to another origin. A ``fetch`` that is answered
 with such a redirect fails with an error that its author cannot read, and leaves a
@@ -10,22 +10,115 @@ page can forge, and on ``Accept`` where it is missing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Literal
 
 from wsgi_authkit.authentication import ClientInfo
+from wsgi_authkit.errors import ConfigurationError
+from wsgi_authkit.patterns import PathPatterns, request_path
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
-_DOCUMENTS: Final = ("document", "iframe", "frame", "")
+#: What the rules make of a path.
+Access = Literal["protected", "excluded", "public"]
+
+_LIST: Final = 'must be a list of path patterns, such as ["/about", "/docs/:path*"]'
 
 
-def is_navigation(environ: WSGIEnvironment) -> bool:
-    """Say whether a person is navigating to this page, so that a redirect is seen."""
+class AccessRules:
+    """Which paths need a session; compiled once.
+
+    The first that matches decides: ``protected_paths``, ``exclude_paths``,
+    ``public_paths``, then ``require_auth``. The lists that protect ignore case and a
+    slash at the end, those that free a path do not.
+
+    :raises ConfigurationError: Patterns are not understood; it lists all of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        require_auth: bool = False,
+        public_paths: Iterable[str] = (),
+        protected_paths: Iterable[str] = (),
+        exclude_paths: Iterable[str] = (),
+        sign_up_paths: Iterable[str] = (),
+        api_paths: Iterable[str] = (),
+    ) -> None:
+        problems: list[str] = []
+        self._require_auth = require_auth
+        self._public = _compile("public_paths", public_paths, problems)
+        self._excluded = _compile("exclude_paths", exclude_paths, problems)
+        self._protected = _compile(
+            "protected_paths", protected_paths, problems, lenient=True
+        )
+        self._sign_up = _compile("sign_up_paths", sign_up_paths, problems, lenient=True)
+        self._api = _compile("api_paths", api_paths, problems, lenient=True)
+        if problems:
+            raise ConfigurationError(problems)
+
+    def judge(self, path_info: str) -> Access:
+        """Return what a request's ``PATH_INFO`` asks for.
+
+        A path that can be read differently is protected as soon as anything is.
+        """
+        protects = self._require_auth or self._protected
+        if not (protects or self._excluded):
+            return "public"
+        path = request_path(path_info)
+        if path is None:
+            return "protected" if protects else "public"
+        if path in self._protected:
+            return "protected"
+        if path in self._excluded:
+            return "excluded"
+        if not self._require_auth or path in self._public:
+            return "public"
+        return "protected"
+
+    def is_api(self, path_info: str) -> bool:
+        """Say whether a path is answered with 401 where others get a redirect."""
+        return request_path(path_info) in self._api
+
+    def is_sign_up(self, path_info: str) -> bool:
+        """Say whether who has to sign in on a path is shown the sign-up screen."""
+        return request_path(path_info) in self._sign_up
+
+
+def _compile(
+    option: str, patterns: object, problems: list[str], *, lenient: bool = False
+) -> PathPatterns:
+    if isinstance(patterns, str | bytes) or not isinstance(patterns, Iterable):
+        problems.append(f"{option} {_LIST}")
+        return PathPatterns(())
+    good = []
+    for pattern in patterns:
+        try:
+            PathPatterns([pattern])
+        except (AttributeError, TypeError):
+            problems.append(f"{option} {_LIST}")
+        except ValueError as error:
+            problems.append(f"{option} cannot have {pattern!r}: {error}")
+        else:
+            good.append(pattern)
+    return PathPatterns(good, lenient=lenient)
+
+
+_DOCUMENTS: Final = ("document", "")
+_FRAMES: Final = ("iframe", "frame")
+
+
+def is_navigation(environ: WSGIEnvironment, *, framed: bool = False) -> bool:
+    """Say whether a person is navigating to this page, so that a redirect is seen.
+
+    :param framed: Also within a frame of a page. Only with ``SameSite=None`` does a
+        session come along there, and AuthKit refuses to be framed elsewhere.
+    """
     if environ["REQUEST_METHOD"] != "GET" or not is_person(environ):
         return False
     if "HTTP_SEC_FETCH_MODE" in environ:
-        return True
+        return framed or environ.get("HTTP_SEC_FETCH_DEST", "") not in _FRAMES
     return prefers_html(environ)
 
 
@@ -40,9 +133,42 @@ def is_person(environ: WSGIEnvironment) -> bool:
     if "HTTP_SEC_FETCH_MODE" in environ:
         return (
             environ["HTTP_SEC_FETCH_MODE"] == "navigate"
-            and environ.get("HTTP_SEC_FETCH_DEST", "") in _DOCUMENTS
+            and environ.get("HTTP_SEC_FETCH_DEST", "") in _DOCUMENTS + _FRAMES
         )
-    return "HTTP_X_REQUESTED_WITH" not in environ
+    is_script = "HTTP_X_REQUESTED_WITH" in environ
+    return not (is_script or is_htmx(environ) or is_turbo(environ))
+
+
+def is_htmx(environ: WSGIEnvironment) -> bool:
+    """Say whether htmx makes the request: a script that asks for HTML."""
+    return "HTTP_HX_REQUEST" in environ
+
+
+def is_turbo(environ: WSGIEnvironment) -> bool:
+    """Say whether Turbo makes the request: a script that asks for HTML."""
+    return "HTTP_X_TURBO_REQUEST_ID" in environ or "HTTP_TURBO_FRAME" in environ
+
+
+def is_preflight(environ: WSGIEnvironment) -> bool:
+    """Say whether a browser asks what a page of another origin may do (Fetch 4.8).
+
+    It asks without cookies and must be answered without; the request that follows is
+    judged for itself. A method override would make a GET of it behind our back, and no
+    browser sends one here.
+    """
+    return (
+        environ["REQUEST_METHOD"] == "OPTIONS"
+        and "HTTP_ORIGIN" in environ
+        and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        and not any(header in environ for header in _METHOD_OVERRIDES)
+    )
+
+
+_METHOD_OVERRIDES: Final = (
+    "HTTP_X_HTTP_METHOD_OVERRIDE",
+    "HTTP_X_HTTP_METHOD",
+    "HTTP_X_METHOD_OVERRIDE",
+)
 
 
 def is_prefetch(environ: WSGIEnvironment) -> bool:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlencode
 
-from wsgi_authkit._wsgi import SESSION_KEY, Header, path_and_query, quoted_path
-from wsgi_authkit.access import client_info, is_navigation, prefers_html
+from wsgi_authkit._wsgi import SESSION_KEY, Header, quoted_path
+from wsgi_authkit.access import client_info, is_navigation
 from wsgi_authkit.authentication import ClientInfo
 from wsgi_authkit.authorization import AuthorizationOptions
+from wsgi_authkit.challenge import Challenge
 from wsgi_authkit.config import url_origin
-from wsgi_authkit.errors import (
-    BadSeal,
-    HeadersSent,
-    RefreshNeedsAuthorization,
-    RefreshUnavailable,
-)
+from wsgi_authkit.errors import BadSeal, HeadersSent
 from wsgi_authkit.options import Options, callback_path
 from wsgi_authkit.paths import safe_return_path
-from wsgi_authkit.responses import Response, json_error, json_response, page, redirect
 from wsgi_authkit.results import AuthResult
 from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Session
@@ -33,17 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REQUEST: Final = "request"
-#: Seconds that a browser waits before it tries an unavailable page again.
-RETRY_AFTER: Final = 3
-
-# Whom an organization has lost cannot sign in to it.
-_ORGANIZATION_LOST: Final = frozenset(
-    {
-        "invalid_organization_id",
-        "organization_membership_not_found",
-        "organization_not_found",
-    }
-)
 
 
 def identify(
@@ -61,9 +43,14 @@ def identify(
     return service.with_auth(
         environ.get("HTTP_COOKIE", ""),
         client=client_info(environ),
-        navigation=is_navigation(environ),
+        navigation=is_navigation(environ, framed=_is_framed(service)),
         **hooks,
     )
+
+
+def _is_framed(service: AuthKitService) -> bool:
+    """Say whether the session is meant to work in another site's frame."""
+    return service.config.cookie_same_site == "none"
 
 
 class Auth:
@@ -137,64 +124,19 @@ class Auth:
     def challenge(self) -> WSGIApplication:
         """Return a WSGI app that asks the person to sign in.
 
-        A navigation is redirected to sign-in and comes back to this URL. Anything else
-        gets 401 and JSON, because a script cannot follow a redirect to another origin.
-        While nobody can say whether the person is signed in, the answer is 503.
+        A navigation is redirected to sign-in and comes back to this URL. Anything else,
+        and what is in ``api_paths``, gets 401 and JSON. While nobody can say whether
+        the person is signed in, the answer is 503.
         """
-        if self.session.status == "unavailable":
-            return self._unavailable()
-        return_to = path_and_query(self._environ)
-        if is_navigation(self._environ):
-            url = self.sign_in_url(return_to, **self._step_up())
-            return redirect(self.site_url(url))
-        return json_response(
-            {
-                "error": {
-                    "code": "unauthenticated",
-                    "message": "Sign in first.",
-                    "reason": self.session.reason,
-                },
-                "signInUrl": self.sign_in_url(**self._step_up()),
-            },
-            HTTPStatus.UNAUTHORIZED,
-        )
-
-    def _step_up(self) -> dict[str, Any]:
-        """Return the options of a sign-in that takes the step WorkOS asked for."""
-        error = self._result.error
-        if (
-            not isinstance(error, RefreshNeedsAuthorization)
-            or error.reason in _ORGANIZATION_LOST
-        ):
-            return {}
-        return {"organization_id": error.organization_id}
-
-    def _unavailable(self) -> Response:
-        error = self._result.error
-        wait = error.retry_after if isinstance(error, RefreshUnavailable) else 1
-        seconds = max(RETRY_AFTER, math.ceil(wait))
-        if not prefers_html(self._environ):
-            return json_error(
-                "unavailable",
-                "The sign-in service cannot be reached at the moment.",
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                [("Retry-After", str(seconds))],
-            )
-        return page(
-            "One moment, please",
-            [
-                "The sign-in service cannot be reached at the moment. You are still "
-                "signed in; this page tries again by itself."
-            ],
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            retry_after=seconds,
-        )
+        return self._challenge.answer()
 
     # For the middleware
 
     @property
     def is_private(self) -> bool:
         """Whether the response depends on who asks, so that no cache may keep it."""
+        if self.session.reason == "excluded":
+            return bool(self._result.headers)
         return (
             bool(self._result.headers)
             or self.session.reason != "no_cookie"
@@ -208,6 +150,21 @@ class Auth:
         """Return the headers to add to the app's; no change is possible afterwards."""
         self._headers_sent = True
         return self._service.latest_headers(self._result, self.cookies)
+
+    def rewrite(self, status: str, headers: list[Header]) -> tuple[str, list[Header]]:
+        """Return status and headers of the app, with ``challenge_401`` applied."""
+        return self._challenge.rewrite(status, headers)
+
+    @property
+    def _challenge(self) -> Challenge:
+        return Challenge(
+            environ=self._environ,
+            result=self._result,
+            options=self._options,
+            origin=self.origin,
+            framed=_is_framed(self._service),
+            start_url=self._start_url,
+        )
 
     def check_headers_unsent(self) -> None:
         """Refuse a change that could not reach the browser any more.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_authkit._logs import show_debug_logs
 from wsgi_authkit._wsgi import AUTH_KEY, SESSION_KEY, Header, rewriting
+from wsgi_authkit.access import is_preflight
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.auth import Auth, identify
 from wsgi_authkit.authentication import Authentication
@@ -69,6 +70,19 @@ class AuthKitMiddleware:
         proxy and no ``Host`` header can lead astray.
     :param return_pathname: Where a sign-in without a return path of its own ends.
     :param mount: The path below which the endpoints answer.
+    :param require_auth: Every path needs a session but those of ``public_paths``,
+        ``exclude_paths`` and the endpoints.
+    :param public_paths: Patterns of the paths that ``require_auth`` leaves open.
+    :param protected_paths: Patterns of paths that need a session in any case. Case and
+        a slash at the end do not count. Of the rules, the first that matches decides:
+        ``protected_paths``, ``exclude_paths``, ``public_paths``, ``require_auth``.
+    :param exclude_paths: Patterns of paths that sign-in has nothing to do with, such as
+        ``"/static/:path*"``: no cookie is read, and their responses stay cacheable.
+    :param sign_up_paths: Patterns of paths from which a redirect to AuthKit shows the
+        sign-up screen. They protect nothing.
+    :param api_paths: Patterns of paths that answer 401 where others redirect.
+    :param challenge_401: Turn a 401 of the app without ``WWW-Authenticate``, to the
+        navigation of somebody signed out, into a redirect to sign-in.
     :param sign_out_return_to: Where a sign-out ends: a path or a URL that is among the
         sign-out redirects of the WorkOS dashboard. ``None`` is WorkOS's default.
     :param allowed_return_urls: Other URLs where a sign-out may end, exactly.
@@ -113,6 +127,13 @@ class AuthKitMiddleware:
         base_url: str | None = None,
         return_pathname: str = "/",
         mount: str = "/auth",
+        require_auth: bool = False,
+        public_paths: Iterable[str] = (),
+        protected_paths: Iterable[str] = (),
+        exclude_paths: Iterable[str] = (),
+        sign_up_paths: Iterable[str] = (),
+        api_paths: Iterable[str] = (),
+        challenge_401: bool = True,
         sign_out_return_to: str | None = None,
         allowed_return_urls: Sequence[str] = (),
         on_success: OnSuccess | None = None,
@@ -134,6 +155,13 @@ class AuthKitMiddleware:
                 base_url=base_url,
                 return_pathname=return_pathname,
                 mount=mount,
+                require_auth=require_auth,
+                public_paths=public_paths,
+                protected_paths=protected_paths,
+                exclude_paths=exclude_paths,
+                sign_up_paths=sign_up_paths,
+                api_paths=api_paths,
+                challenge_401=challenge_401,
                 sign_out_return_to=sign_out_return_to,
                 allowed_return_urls=tuple(allowed_return_urls),
                 on_success=on_success,
@@ -187,11 +215,7 @@ class AuthKitMiddleware:
         self._site = None if loaded is None else make_site(loaded)
         if debug:
             show_debug_logs()
-        if allow_insecure:
-            log.warning(
-                "allow_insecure is on: sessions and the API key may cross the network "
-                "readable by anyone on the way"
-            )
+        _warn(options, allow_insecure=allow_insecure)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -204,13 +228,19 @@ class AuthKitMiddleware:
             if self._options.debug:
                 log.debug("answered here: %s", environ.get("PATH_INFO", ""))
             return endpoint(auth)(environ, start_response)
-        result = identify(site.service, self._options, environ)
+        access = self._options.rules.judge(environ.get("PATH_INFO", ""))
+        if access == "excluded":
+            result = AuthResult(session=AnonymousSession("excluded"))
+        elif is_preflight(environ):
+            access, result = "public", AuthResult(session=AnonymousSession())
+        else:
+            result = identify(site.service, self._options, environ)
         auth = self._bind(site, environ, result)
         if self._options.debug:
-            log.debug("%r, %d cookies to set", result, len(result.headers))
-        return self._app(
-            environ, rewriting(start_response, partial(self._rewrite, auth))
-        )
+            log.debug("%s, %r, %d cookies to set", access, result, len(result.headers))
+        is_let_in = access != "protected" or result.session
+        app = self._app if is_let_in else auth.challenge()
+        return app(environ, rewriting(start_response, partial(self._rewrite, auth)))
 
     @property
     def service(self) -> AuthKitService:
@@ -267,6 +297,7 @@ class AuthKitMiddleware:
     ) -> tuple[str, list[Header]]:
         """Return status and headers of the app's response as they go out."""
         extra = auth.start_response()
+        status, headers = auth.rewrite(status, headers)
         if not auth.is_private:
             return status, headers
         if not self._public_logged and is_public(headers):
@@ -308,6 +339,20 @@ def _checked(config: AuthKitConfig, mount: str) -> AuthKitConfig:
     if problems:
         raise ConfigurationError(problems)
     return config
+
+
+def _warn(options: Options, *, allow_insecure: bool) -> None:
+    """Log what works and is hardly meant."""
+    if allow_insecure:
+        log.warning(
+            "allow_insecure is on: sessions and the API key may cross the network "
+            "readable by anyone on the way"
+        )
+    if options.public_paths and not options.require_auth:
+        log.warning(
+            "public_paths opens nothing without require_auth=True: every path is open "
+            "but those of protected_paths"
+        )
 
 
 def _or_problems(make: Callable[[], _Made], problems: list[str]) -> _Made | None:

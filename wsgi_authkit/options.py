@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from wsgi_authkit.access import AccessRules
 from wsgi_authkit.authentication import Authentication, OAuthTokens
 from wsgi_authkit.config import url_origin
 from wsgi_authkit.errors import AuthKitError, ConfigurationError, RefreshError
@@ -73,6 +74,13 @@ class Options:
     base_url: str | None = None
     return_pathname: str = "/"
     mount: str = "/auth"
+    require_auth: bool = False
+    public_paths: Iterable[str] = ()
+    protected_paths: Iterable[str] = ()
+    exclude_paths: Iterable[str] = ()
+    sign_up_paths: Iterable[str] = ()
+    api_paths: Iterable[str] = ()
+    challenge_401: bool = True
     sign_out_return_to: str | None = None
     allowed_return_urls: tuple[str, ...] = ()
     on_success: OnSuccess | None = None
@@ -82,11 +90,25 @@ class Options:
     refresh_buffer: float | None = None
     session_storage: str | Callable[..., object] = "cookie"
     debug: bool = False
+    #: What the lists of paths come to.
+    rules: AccessRules = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
+        try:
+            rules = AccessRules(
+                require_auth=self.require_auth,
+                public_paths=self.public_paths,
+                protected_paths=self.protected_paths,
+                exclude_paths=self.exclude_paths,
+                sign_up_paths=self.sign_up_paths,
+                api_paths=self.api_paths,
+            )
+        except ConfigurationError as error:
+            problems += error.problems
         if problems:
             raise ConfigurationError(problems)
+        object.__setattr__(self, "rules", rules)
 
     def _problems(self) -> Iterator[str]:
         if not isinstance(self.mount, str) or not _MOUNT.fullmatch(self.mount):
@@ -110,6 +132,12 @@ class Options:
             yield "refresh_buffer must be seconds, 0 or more, or None"
         if self.session_storage != "cookie" and not callable(self.session_storage):
             yield 'session_storage must be "cookie" or a factory of a SessionStorage'
+        yield from self._wrong_kinds()
+
+    def _wrong_kinds(self) -> Iterator[str]:
+        for name in ("require_auth", "challenge_401"):
+            if not isinstance(getattr(self, name), bool):
+                yield f"{name} must be True or False"
         for name in ("on_success", "on_error", "on_refresh", "on_refresh_error"):
             hook = getattr(self, name)
             if hook is not None and not callable(hook):

@@ -95,7 +95,7 @@ def _stays_here(path: str, forbidden: Collection[str]) -> bool:
     except UnicodeDecodeError:  # overlong UTF-8 (%C0%AF) is a slash to some
         return False
     return all(
-        _is_plain(reading) and _without_slashes(reading) not in forbidden
+        is_plain(reading) and _without_slashes(reading) not in forbidden
         for reading in readings
     )
 
@@ -117,7 +117,12 @@ def _fold(path: str) -> str:
     return unicodedata.normalize("NFKC", path).translate(_LOOK_ALIKES)
 
 
-def _is_plain(path: str) -> bool:
+def is_plain(path: str) -> bool:
+    """Say whether all programs read a decoded path as the same one on this site.
+
+    It begins with exactly one slash and has no dot segment, also none with parameters
+    (``..;``), no backslash and no control character.
+    """
     return (
         path.startswith("/")
         and not path.startswith("//")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wsgi_authkit._wsgi import Header, add_headers
 from wsgi_authkit.access import prefers_json
-from wsgi_authkit.auth import RETRY_AFTER, Auth
+from wsgi_authkit.auth import Auth
+from wsgi_authkit.challenge import RETRY_AFTER
 from wsgi_authkit.errors import AuthorizationError
 from wsgi_authkit.responses import json_error, link, page, private
 

@@ -1,0 +1,204 @@
+"""What somebody is told who has to sign in first: a redirect, 401, or 503.
+
+A navigation is redirected to sign-in and comes back to the same URL. Anything else
+gets 401 and JSON, because a script cannot follow a redirect to another origin. While
+nobody can say whether the person is signed in the answer is 503, for a redirect would
+lead to a WorkOS that is down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from wsgi_authkit._wsgi import Header, path_and_query
+from wsgi_authkit.access import (
+    is_htmx,
+    is_navigation,
+    is_turbo,
+    prefers_html,
+)
+from wsgi_authkit.config import url_origin
+from wsgi_authkit.errors import RefreshNeedsAuthorization, RefreshUnavailable
+from wsgi_authkit.options import Options
+from wsgi_authkit.responses import (
+    Response,
+    json_error,
+    json_response,
+    page,
+    private,
+    redirect,
+)
+from wsgi_authkit.results import AuthResult
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+#: Seconds that a browser waits before it tries an unavailable page again.
+RETRY_AFTER: Final = 3
+
+# Whom an organization has lost cannot sign in to it.
+_ORGANIZATION_LOST: Final = frozenset(
+    {
+        "invalid_organization_id",
+        "organization_membership_not_found",
+        "organization_not_found",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """How one request is asked to sign in."""
+
+    environ: WSGIEnvironment
+    result: AuthResult
+    options: Options
+    #: The public origin of this site.
+    origin: str
+    #: Whether the app is meant to run in another site's frame.
+    framed: bool
+    #: ``start_url(endpoint, return_to, options)`` is the path that starts a flow.
+    start_url: Callable[[str, str | None, dict[str, Any]], str]
+
+    def answer(self) -> Response:
+        """Return the response to a request that needs a session and has none."""
+        if self._is_unavailable:
+            return self._unavailable()
+        if self._is_navigation and not self._is_api:
+            return redirect(self._location(path_and_query(self.environ)))
+        return self._unauthorized()
+
+    def rewrite(self, status: str, headers: list[Header]) -> tuple[str, list[Header]]:
+        """Return status and headers of an app's response, a 401 as a challenge.
+
+        Only that of a navigation whose person is signed out: a script knows what to do
+        with a 401, and who is signed in would come back to the same one. With a
+        ``WWW-Authenticate`` of its own it asks for something else (RFC 9110 11.6.1).
+        The app's body goes out with it, so the headers that describe it stay.
+        """
+        if not self._is_to_rewrite(status, headers):
+            return status, headers
+        if self._is_unavailable:
+            changed = HTTPStatus.SERVICE_UNAVAILABLE
+            header = ("Retry-After", str(self._retry_after))
+        elif not self._is_api:
+            changed = HTTPStatus.FOUND
+            header = ("Location", self._location(path_and_query(self.environ)))
+        else:
+            return status, headers
+        kept = [each for each in headers if each[0].lower() != header[0].lower()]
+        return f"{changed.value} {changed.phrase}", private([*kept, header])
+
+    def _is_to_rewrite(self, status: str, headers: Iterable[Header]) -> bool:
+        session = self.result.session
+        return (
+            status.startswith("401")
+            and self.options.challenge_401
+            and not session
+            and session.reason != "excluded"
+            and not any(name.lower() == "www-authenticate" for name, _ in headers)
+            and self._is_navigation
+        )
+
+    @property
+    def _is_unavailable(self) -> bool:
+        return self.result.session.status == "unavailable"
+
+    @property
+    def _is_navigation(self) -> bool:
+        return is_navigation(self.environ, framed=self.framed)
+
+    @property
+    def _path_info(self) -> str:
+        return str(self.environ.get("PATH_INFO", ""))
+
+    @property
+    def _is_api(self) -> bool:
+        return self.options.rules.is_api(self._path_info)
+
+    def _location(self, return_to: str | None) -> str:
+        return f"{self.options.base_url or ''}{self._start(return_to)}"
+
+    def _start(self, return_to: str | None) -> str:
+        name = (
+            "sign-up" if self.options.rules.is_sign_up(self._path_info) else "sign-in"
+        )
+        return self.start_url(name, return_to, self._step_up())
+
+    def _step_up(self) -> dict[str, Any]:
+        """Return the options of a sign-in that takes the step WorkOS asked for."""
+        error = self.result.error
+        if (
+            not isinstance(error, RefreshNeedsAuthorization)
+            or error.reason in _ORGANIZATION_LOST
+        ):
+            return {}
+        return {"organization_id": error.organization_id}
+
+    def _unauthorized(self) -> Response:
+        # Where a script runs is no place to come back to, so there is no return path.
+        return json_response(
+            {
+                "error": {
+                    "code": "unauthenticated",
+                    "message": "Sign in first.",
+                    "reason": self.result.session.reason,
+                },
+                "signInUrl": self._start(None),
+            },
+            HTTPStatus.UNAUTHORIZED,
+            self._page_headers(),
+        )
+
+    def _page_headers(self) -> list[Header]:
+        """Return what makes a page whose script asked navigate to sign-in.
+
+        htmx follows ``HX-Redirect`` whatever the status is. Turbo loads a page anew
+        that was not answered with HTML, and its events show this header too.
+        """
+        if is_htmx(self.environ):
+            return [("HX-Redirect", self._location(self._current_page()))]
+        if is_turbo(self.environ):
+            return [("HX-Redirect", self._location(None))]
+        return []
+
+    def _current_page(self) -> str | None:
+        """Return the page that htmx runs in, ``None`` unless it is one of this site."""
+        url = self.environ.get("HTTP_HX_CURRENT_URL", "")
+        try:
+            if url_origin(url) != self.origin:
+                return None
+        except ValueError:
+            return None
+        parts = urlsplit(url)
+        return parts._replace(scheme="", netloc="").geturl() or "/"
+
+    @property
+    def _retry_after(self) -> int:
+        error = self.result.error
+        wait = error.retry_after if isinstance(error, RefreshUnavailable) else 1
+        return max(RETRY_AFTER, math.ceil(wait))
+
+    def _unavailable(self) -> Response:
+        seconds = self._retry_after
+        if not prefers_html(self.environ):
+            return json_error(
+                "unavailable",
+                "The sign-in service cannot be reached at the moment.",
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                [("Retry-After", str(seconds))],
+            )
+        return page(
+            "One moment, please",
+            [
+                "The sign-in service cannot be reached at the moment. You are still "
+                "signed in; this page tries again by itself."
+            ],
+            status=HTTPStatus.SERVICE_UNAVAILABLE,
+            retry_after=seconds,
+        )

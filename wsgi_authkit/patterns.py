@@ -1,0 +1,203 @@
+"""Path patterns: which paths a rule is about.
+
+Patterns are the part of path-to-regexp 6 that the ``matcher`` of a Next.js middleware
+is mostly written in:
+
+* text stands for itself;
+* ``:name`` is one segment, or a part of one: one character or more, anything but a
+  slash;
+* ``:name?`` may be missing, ``:name*`` is any number of segments, ``:name+`` one or
+  more. The slash, or dot, in front belongs to it: ``/docs/:path*`` matches ``/docs``;
+* ``(.*)`` is anything, slashes too.
+
+They match a whole path, decoded, below the point that the app is mounted at. Matching
+takes time in proportion to the path, whatever the pattern: the path is an attacker's,
+and a regular expression made of ``/:a*/x/:b*`` would try every way to divide it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from wsgi_authkit._wsgi import decode
+from wsgi_authkit.paths import is_plain
+
+_TOKEN: Final = re.compile(
+    r"""
+      (?P<prefix>[/.]?)
+      (?: : (?P<name>[A-Za-z0-9_]+) (?P<custom>\(\.\*\))? | (?P<any>\(\.\*\)) )
+      (?P<modifier>[?*+]?)
+    | (?P<text>[^:(){}\\?*+])
+    """,
+    re.VERBOSE,
+)
+_ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
+
+# From the positions in a path that are reached, in order, to those reached next.
+_Step = Callable[[str, Sequence[int]], Sequence[int]]
+
+
+def request_path(path_info: str) -> str | None:
+    """Return the path of a request as text, ``None`` where it can be read differently.
+
+    Not UTF-8, a dot segment (also ``..;``), two slashes in a row, a backslash, a
+    control character: servers, proxies, frameworks and file systems do not agree on
+    what such a path means, so no rule that frees a path may rest on it.
+    """
+    try:
+        path = decode(path_info) or "/"
+    except UnicodeError:
+        return None
+    return path if _is_unambiguous(path) else None
+
+
+def _is_unambiguous(path: str) -> bool:
+    return is_plain(path) and "//" not in path
+
+
+class PathPatterns:
+    """A list of path patterns.
+
+    :param patterns: The patterns, compiled here.
+    :param lenient: Ignore case and one slash at the end of a path: for rules that
+        protect, since the router behind may ignore them too.
+    :raises ValueError: A pattern is not of the form above.
+    """
+
+    __slots__ = ("_compiled", "_lenient", "_texts")
+
+    def __init__(self, patterns: Iterable[str], *, lenient: bool = False) -> None:
+        self._lenient = lenient
+        texts = set()
+        compiled = []
+        for pattern in patterns:
+            steps = _compile(pattern.casefold() if lenient else pattern)
+            if isinstance(steps, str):
+                texts.add(steps)
+            else:
+                compiled.append(steps)
+        self._texts = frozenset(texts)
+        self._compiled = tuple(compiled)
+
+    def __bool__(self) -> bool:
+        return bool(self._texts or self._compiled)
+
+    def __contains__(self, path: str | None) -> bool:
+        """Say whether one of the patterns matches a path of :func:`request_path`."""
+        if path is None:
+            return False
+        if not self._lenient:
+            return self._has(path)
+        path = path.casefold().removesuffix("/")
+        return self._has(path) or self._has(f"{path}/")
+
+    def _has(self, path: str) -> bool:
+        return path in self._texts or any(
+            _matches(steps, path) for steps in self._compiled
+        )
+
+
+def _matches(steps: Sequence[_Step], path: str) -> bool:
+    positions: Sequence[int] = (0,)
+    for step in steps:
+        positions = step(path, positions)
+        if not positions:
+            return False
+    return positions[-1] == len(path)
+
+
+def _compile(pattern: str) -> str | tuple[_Step, ...]:
+    """Return the steps of a pattern, or itself where it is text and nothing else."""
+    if not pattern.startswith("/"):
+        raise ValueError("it must begin with a slash")
+    if not _is_unambiguous(pattern):
+        raise ValueError(
+            "it has a dot segment, two slashes in a row, a backslash or a control "
+            "character; a path with one is in no list"
+        )
+    if _ENCODED.search(pattern):
+        raise ValueError("it is percent-encoded; paths are compared decoded")
+    steps: list[_Step] = []
+    text = ""
+    position = 0
+    while position < len(pattern):
+        token = _TOKEN.match(pattern, position)
+        if token is None:
+            raise ValueError(
+                f"{pattern[position]!r} at {position} is not understood; there are "
+                "text, :name, :name?, :name*, :name+ and (.*)"
+            )
+        position = token.end()
+        if token["text"]:
+            text += token["text"]
+            continue
+        if text:
+            steps.append(_text_step(text))
+        elif steps and not token["prefix"]:
+            raise ValueError("there must be text between two parameters")
+        text = ""
+        steps.append(_parameter_step(token))
+    if text and steps:
+        steps.append(_text_step(text))
+    return tuple(steps) or pattern
+
+
+def _parameter_step(token: re.Match[str]) -> _Step:
+    prefix, modifier = token["prefix"], token["modifier"]
+    if token["any"] or token["custom"]:
+        if modifier:
+            raise ValueError(f"(.*) takes no {modifier}")
+        return _anything_step(prefix)
+    if modifier in ("*", "+") and not prefix:
+        raise ValueError(f"a parameter with {modifier} needs a slash in front of it")
+    step = _segment_step(prefix, repeats=modifier in ("*", "+"))
+    return _optional(step) if modifier in ("?", "*") else step
+
+
+def _text_step(text: str) -> _Step:
+    def step(path: str, starts: Sequence[int]) -> Sequence[int]:
+        return [start + len(text) for start in starts if path.startswith(text, start)]
+
+    return step
+
+
+def _segment_step(prefix: str, *, repeats: bool) -> _Step:
+    def step(path: str, starts: Sequence[int]) -> Sequence[int]:
+        ends: list[int] = []
+        reached = 0  # all ends up to here are known
+        for start in starts:
+            begin = start
+            while path.startswith(prefix, begin):
+                begin += len(prefix)
+                if begin < reached:
+                    break
+                stop = path.find("/", begin)
+                stop = len(path) if stop < 0 else stop
+                if stop == begin:
+                    break
+                ends += range(begin + 1, stop + 1)
+                begin = reached = stop
+                if not repeats:
+                    break
+        return ends
+
+    return step
+
+
+def _anything_step(prefix: str) -> _Step:
+    def step(path: str, starts: Sequence[int]) -> Sequence[int]:
+        for start in starts:
+            if path.startswith(prefix, start):
+                return range(start + len(prefix), len(path) + 1)
+        return ()
+
+    return step
+
+
+def _optional(step: _Step) -> _Step:
+    def optional(path: str, starts: Sequence[int]) -> Sequence[int]:
+        return sorted({*starts, *step(path, starts)})
+
+    return optional
