@@ -232,7 +232,8 @@ def impersonation(environ: Mapping[str, Any]) -> str:
 
 def facts(table: Mapping[str, Any]) -> str:
     rows = "".join(
-        f'<div class="fact"><dt>{escape(name)}</dt><dd>{escape(plain(value))}</dd></div>\n'
+        f'<div class="fact"><dt>{escape(name)}</dt>'
+        f"<dd>{escape(plain(value))}</dd></div>\n"
         for name, value in table.items()
     )
     return f"<dl>\n{rows}</dl>\n"

@@ -144,6 +144,24 @@ def test_text_becomes_what_each_option_is(load: Load) -> None:
     assert config.issuers == ("one", "two")
 
 
+def test_lists_of_paths_protect_the_app(load: Load) -> None:
+    client = Client(
+        load(
+            f"{SETTINGS}"
+            "require_auth = true\n"
+            "public_paths =\n"
+            "    /\n"
+            "    /about/:page*\n"
+            "api_paths = /api/:path*\n"
+        )
+    )
+
+    assert client.get("/").body == b"nobody"
+    assert client.get("/about/us").body == b"nobody"
+    assert client.get("/reports").status == 302
+    assert client.get("/api/reports").status == 401
+
+
 def test_environment_wins_over_the_file(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +217,12 @@ def test_every_problem_is_told_at_once(load: Load) -> None:
         ),
         pytest.param("app = x", "app is not an option", id="name of a parameter"),
         pytest.param("debug = maybe", "debug must be one of true", id="truth value"),
+        pytest.param(
+            "require_auth =", "require_auth must be one of true", id="not said"
+        ),
+        pytest.param(
+            "public_paths = /a?b", "public_paths", id="pattern that cannot work"
+        ),
         pytest.param("debug =", "debug must be one of true", id="empty"),
         pytest.param(
             "refresh_buffer = 1e3", "refresh_buffer must be a number", id="number"

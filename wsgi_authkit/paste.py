@@ -7,10 +7,10 @@ puts an app together::
     use = egg:wsgi-authkit
     redirect_uri = https://app.example.com/callback
     sign_out_return_to = /
-    debug = false
-    allowed_return_urls =
-        https://www.example.com/bye
-        https://www.example.com/goodbye
+    require_auth = true
+    public_paths =
+        /
+        /about/:page*
     on_success = myapp.auth:remember
 
     [pipeline:main]
@@ -125,8 +125,14 @@ def _parse_object_or_text(text: str) -> Any:
 
 
 _OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
-    **dict.fromkeys(("debug",), parse_boolean),
-    **dict.fromkeys(("allowed_return_urls",), parse_lines),
+    **dict.fromkeys(("require_auth", "challenge_401", "debug"), parse_boolean),
+    **dict.fromkeys(
+        (
+            *("public_paths", "protected_paths", "exclude_paths", "sign_up_paths"),
+            *("api_paths", "allowed_return_urls"),
+        ),
+        parse_lines,
+    ),
     **dict.fromkeys(("refresh_buffer",), _parse_number),
     **dict.fromkeys(
         ("on_success", "on_error", "on_refresh", "on_refresh_error", "clock", "http"),
