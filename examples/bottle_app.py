@@ -78,13 +78,16 @@ def organizations() -> str:
 def switch_organization() -> Any:
     # The session cookie is SameSite=Lax: no other site can post this form for somebody.
     organization_id = request.forms.get("organization_id") or abort(400)
-    outcome = request.environ["authkit"].switch_organization(organization_id)
+    here = pages.link(request.environ, "/organizations")
+    outcome = request.environ["authkit"].switch_organization(
+        organization_id, return_to=here
+    )
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         redirect(outcome.url, 303)
     if outcome.kind == "unavailable":
         response.status = 503
         return pages.unavailable(request.environ)
-    return redirect("organizations", 303)
+    return redirect(here, 303)
 
 
 @app.error(403)

@@ -103,12 +103,15 @@ def organizations() -> ResponseReturnValue:
 @signed_in
 def switch_organization() -> ResponseReturnValue:
     # The session cookie is SameSite=Lax: no other site can post this form for somebody.
-    outcome = current_auth().switch_organization(request.form["organization_id"])
+    here = url_for("organizations")
+    outcome = current_auth().switch_organization(
+        request.form["organization_id"], return_to=here
+    )
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         return redirect(str(outcome.url), 303)
     if outcome.kind == "unavailable":
         return pages.unavailable(request.environ), 503
-    return redirect(url_for("organizations"), 303)
+    return redirect(here, 303)
 
 
 @app.errorhandler(403)

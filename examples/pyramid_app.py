@@ -94,12 +94,15 @@ def switch_organization(request: Request) -> Response:
     organization_id = request.POST.get("organization_id")
     if not organization_id:
         return HTTPBadRequest()
-    outcome = request.environ["authkit"].switch_organization(organization_id)
+    here = request.route_path("organizations")
+    outcome = request.environ["authkit"].switch_organization(
+        organization_id, return_to=here
+    )
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         return HTTPSeeOther(outcome.url)
     if outcome.kind == "unavailable":
         return Response(pages.unavailable(request.environ), status=503)
-    return HTTPSeeOther(request.route_path("organizations"))
+    return HTTPSeeOther(here)
 
 
 @forbidden_view_config()

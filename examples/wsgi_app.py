@@ -60,12 +60,13 @@ def switch_organization(environ: WSGIEnvironment) -> WSGIApplication:
     organization_id = form(environ).get("organization_id")
     if organization_id is None:
         return html(pages.page(environ, "This form is incomplete", ""), HTTPStatus(400))
-    outcome = environ["authkit"].switch_organization(organization_id)
+    here = pages.link(environ, "/organizations")
+    outcome = environ["authkit"].switch_organization(organization_id, return_to=here)
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         return see_other(outcome.url)
     if outcome.kind == "unavailable":
         return html(pages.unavailable(environ), HTTPStatus.SERVICE_UNAVAILABLE)
-    return see_other(pages.link(environ, "/organizations"))
+    return see_other(here)
 
 
 def not_found(environ: WSGIEnvironment) -> WSGIApplication:

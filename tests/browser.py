@@ -59,7 +59,7 @@ class Browser:
         return _shown(self.http.get(url, timeout=30), status)
 
     def submit(
-        self, page: requests.Response, form: Form | None = None, **fields: str
+        self, page: requests.Response, form: Form | None = None, /, **fields: str
     ) -> requests.Response:
         """Fill in a form of a page, the only one by default, and send it."""
         if form is None:
@@ -67,7 +67,7 @@ class Browser:
         return self.post(page, form, 200, **fields)
 
     def post(
-        self, page: requests.Response, form: Form, status: int, **fields: str
+        self, page: requests.Response, form: Form, status: int, /, **fields: str
     ) -> requests.Response:
         """Send a form and return what comes of it."""
         parts = urlsplit(page.url)

@@ -6,6 +6,9 @@ a browser that fills in the forms it is shown.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from html import escape
 from typing import Final
@@ -15,7 +18,7 @@ import pytest
 import requests
 
 from tests.browser import Browser, Form, forms_of
-from tests.demos import Demo, started, until
+from tests.demos import ROOT, Demo, started, until
 
 APPS: Final = ("flask", "pyramid", "bottle", "django", "wsgi")
 PROTECTED: Final = ("/protected", "/members", "/claims", "/organizations")
@@ -207,6 +210,26 @@ def test_form_without_the_token_of_the_framework_is_refused(
 
     assert answer.status_code in (400, 403)
     assert form_to(browser.open(page.url), "org_globex")
+
+
+def test_tests_of_the_django_site_pass() -> None:
+    """They show how a site is tested, for the test client of Django calls no WSGI."""
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "test", "--verbosity=2"],
+        cwd=ROOT / "examples",
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "django_site.settings",
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Ran 4 tests" in done.stderr
 
 
 def test_no_example_writes_an_error(app: Demo) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 import pages
@@ -47,12 +48,13 @@ def switch_organization(request: HttpRequest) -> HttpResponse:
     organization_id = request.POST.get("organization_id")
     if not organization_id:
         return HttpResponseBadRequest()
-    outcome = request.authkit.switch_organization(organization_id)
+    here = reverse("organizations")
+    outcome = request.authkit.switch_organization(organization_id, return_to=here)
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         return see_other(outcome.url)
     if outcome.kind == "unavailable":
         return HttpResponse(pages.unavailable(request.META), status=503)
-    return see_other("organizations")
+    return see_other(here)
 
 
 def see_other(to: str) -> HttpResponse:
