@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -259,6 +260,21 @@ def test_entry_that_cannot_work_is_refused(load: Load, line: str, problem: str) 
     [told] = problems_of(load, f"{SETTINGS}{line}\n")
 
     assert re.match(problem, told), told
+
+
+def test_section_of_the_readme_lacks_only_what_the_environment_has(
+    tmp_path: Path,
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.rst").read_text("utf-8")
+    [block] = re.findall(r"code-block:: ini\n\n((?:    .*\n|\n)+)", readme)
+    ini = tmp_path / "site.ini"
+    ini.write_text(f"{dedent(block)}\n[app:myapp]\nuse = call:{__name__}:make_app\n")
+
+    with pytest.raises(ConfigurationError) as caught:
+        loadapp(f"config:{ini}")
+
+    missing = {problem.split()[0] for problem in caught.value.problems}
+    assert missing == {"client_id", "api_key", "cookie_password", "on_success"}
 
 
 def test_secrets_of_the_file_are_not_in_the_error(load: Load) -> None:
