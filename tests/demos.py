@@ -89,6 +89,8 @@ def started(
     command = [sys.executable, str(ROOT / "examples" / "demo.py"), *options]
     command += [f"--port={port}", f"--workos-port={workos_port}"]
     output = folder / "output.txt"
+    # A developer's own account is none of a test's.
+    inherited = {k: value for k, value in os.environ.items() if "WORKOS_" not in k}
     with (
         output.open("wb") as stream,
         subprocess.Popen(
@@ -97,7 +99,7 @@ def started(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+            env={**inherited, "PYTHONPATH": str(ROOT), **(environ or {})},
         ) as process,
     ):
         demo = Demo(process, port, workos_port, output)

@@ -1,7 +1,7 @@
-"""The examples from end to end: each under Gunicorn, with a fake WorkOS.
+"""The examples from end to end: each under Gunicorn, with a WorkOS that can fail.
 
-They are started by the command that their documentation names, and walked through by
-a browser that fills in the forms it is shown.
+They are started by what ``make demo`` runs, as with an account of one's own, and walked
+through by a browser that fills in the forms it is shown.
 """
 
 from __future__ import annotations
@@ -19,20 +19,49 @@ import requests
 
 from tests.browser import Browser, Form, forms_of
 from tests.demos import ROOT, Demo, started, until
+from wsgi_authkit.testing import FakeWorkOS, serve
 
 APPS: Final = ("flask", "pyramid", "bottle", "django", "wsgi")
 PROTECTED: Final = ("/protected", "/members", "/claims", "/organizations")
 
 
+@pytest.fixture(scope="module")
+def workos() -> FakeWorkOS:
+    return FakeWorkOS.with_demo_data(client_id="client_own", api_key="sk_test_own")
+
+
+@pytest.fixture(scope="module")
+def workos_port(workos: FakeWorkOS) -> Iterator[int]:
+    with serve(workos, "localhost") as served:
+        yield served.port
+
+
 @pytest.fixture(scope="module", params=APPS)
 def app(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    workos: FakeWorkOS,
+    workos_port: int,
 ) -> Iterator[Demo]:
     """One of the examples, ready."""
+    environ = {
+        "WORKOS_CLIENT_ID": workos.settings.client_id,
+        "WORKOS_API_KEY": workos.settings.api_key,
+        "WORKOS_API_HOSTNAME": "localhost",
+        "WORKOS_API_PORT": str(workos_port),
+        "WORKOS_API_HTTPS": "false",
+    }
     folder = tmp_path_factory.mktemp(request.param)
-    with started(folder, f"--app={request.param}") as demo:
+    with started(folder, f"--app={request.param}", environ=environ) as demo:
         until(demo.is_ready)
         yield demo
+
+
+@pytest.fixture
+def outage(workos: FakeWorkOS) -> Iterator[FakeWorkOS]:
+    """WorkOS, whose faults are over when the test is."""
+    yield workos
+    workos.recover()
 
 
 @pytest.fixture
@@ -141,12 +170,12 @@ def test_switch_changes_what_is_permitted(app: Demo, browser: Browser) -> None:
 
 
 def test_organization_that_asks_for_sso_leads_through_workos(
-    app: Demo, browser: Browser
+    app: Demo, browser: Browser, workos_port: int
 ) -> None:
     browser.sign_in(f"{app.app}/protected")
 
     page = switch(browser, app, "org_initech")
-    assert urlsplit(page.url).port == app.workos_port
+    assert urlsplit(page.url).port == workos_port
     assert "Initech" in page.text
 
     page = browser.submit(page, user="user_ada", action="continue")
@@ -155,6 +184,38 @@ def test_organization_that_asks_for_sso_leads_through_workos(
         form.fields.get("organization_id") for form in forms_of(page)
     ]
     assert "<dd>org_initech</dd>" in browser.open(f"{app.app}/claims").text
+
+
+def test_outage_during_a_switch_signs_nobody_out(
+    app: Demo, browser: Browser, outage: FakeWorkOS
+) -> None:
+    browser.sign_in(f"{app.app}/protected")
+    page = browser.open(f"{app.app}/organizations")
+    outage.fail(503)
+
+    moment = browser.post(page, form_to(page, "org_globex"), 503)
+
+    assert "You stay signed in" in moment.text
+    assert "Ada Lovelace" in browser.open(f"{app.app}/protected").text
+    listed = browser.open(f"{app.app}/organizations")
+    assert "WorkOS cannot be asked for them." in listed.text
+
+
+def test_session_that_is_over_leads_to_sign_in(
+    app: Demo, browser: Browser, workos: FakeWorkOS
+) -> None:
+    browser.sign_in(f"{app.app}/protected")
+    page = browser.open(f"{app.app}/organizations")
+    claims = browser.open(f"{app.app}/claims").text
+    [session_id] = [each for each in workos.sessions if f"<dd>{each}</dd>" in claims]
+    workos.revoke_session(session_id)
+
+    # WorkOS still knows the browser, so the sign-in needs no page.
+    page = browser.post(page, form_to(page, "org_globex"), 200)
+
+    assert page.url == f"{app.app}/organizations"
+    ways = [urlsplit(answer.url).path for answer in page.history]
+    assert "/user_management/authorize" in ways
 
 
 def test_person_without_an_organization_is_told_so(app: Demo, browser: Browser) -> None:
@@ -182,12 +243,30 @@ def test_sign_out(app: Demo, browser: Browser) -> None:
     assert "Who are you?" in browser.open(f"{app.app}/protected").text
 
 
+def test_what_an_organization_is_called_is_escaped(
+    app: Demo, browser: Browser, workos: FakeWorkOS
+) -> None:
+    name, role = "<b>Eve & Co</b>", '"><i>'
+    eve = workos.add_user(f"eve+{app.port}@example.org")
+    own = workos.add_organization(name)
+    other = workos.add_organization(name)
+    workos.add_membership(eve, own, role=role)
+    workos.add_membership(eve, other, role=role)
+
+    page = browser.sign_in(f"{app.app}/organizations", eve.id)
+
+    assert page.text.count(escape(name)) == 3
+    assert page.text.count(escape(role)) == 2
+    assert "<b>" not in page.text
+    assert "<i>" not in page.text
+
+
 def test_what_a_person_chose_is_escaped(app: Demo, browser: Browser) -> None:
     name = '<b title="&amp;">Eve</b>'
     page = browser.open(f"{app.app}/auth/sign-up")
     [form] = forms_of(page)
     names = {"first_name": name, "last_name": "'"}
-    email = f"eve+{urlsplit(app.app).port}@example.com"
+    email = f"eve+{app.port}@example.com"
 
     home = browser.post(page, form, 200, email=email, action="continue", **names)
     shown = [home, browser.open(f"{app.app}/claims")]
