@@ -79,11 +79,12 @@ def switch_organization() -> Any:
     # The session cookie is SameSite=Lax: no other site can post this form for somebody.
     organization_id = request.forms.get("organization_id") or abort(400)
     here = pages.link(request.environ, "/organizations")
-    outcome = request.environ["authkit"].switch_organization(
-        organization_id, return_to=here
-    )
+    auth = request.environ["authkit"]
+    outcome = auth.switch_organization(organization_id, return_to=here)
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         redirect(outcome.url, 303)
+    if outcome.kind == "denied":  # the session is over
+        redirect(auth.sign_in_url(here), 303)
     if outcome.kind == "unavailable":
         response.status = 503
         return pages.unavailable(request.environ)

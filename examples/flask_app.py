@@ -104,11 +104,12 @@ def organizations() -> ResponseReturnValue:
 def switch_organization() -> ResponseReturnValue:
     # The session cookie is SameSite=Lax: no other site can post this form for somebody.
     here = url_for("organizations")
-    outcome = current_auth().switch_organization(
-        request.form["organization_id"], return_to=here
-    )
+    auth = current_auth()
+    outcome = auth.switch_organization(request.form["organization_id"], return_to=here)
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         return redirect(str(outcome.url), 303)
+    if outcome.kind == "denied":  # the session is over
+        return redirect(auth.sign_in_url(here), 303)
     if outcome.kind == "unavailable":
         return pages.unavailable(request.environ), 503
     return redirect(here, 303)

@@ -69,7 +69,7 @@ def claims(environ: Mapping[str, Any]) -> str:
     about = {
         "name": session.user.name or "",
         "email": session.user.email,
-        "authentication method": session.authentication_method or "",
+        "signed in with": session.authentication_method or "",
     }
     return page(
         environ,

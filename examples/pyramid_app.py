@@ -95,11 +95,12 @@ def switch_organization(request: Request) -> Response:
     if not organization_id:
         return HTTPBadRequest()
     here = request.route_path("organizations")
-    outcome = request.environ["authkit"].switch_organization(
-        organization_id, return_to=here
-    )
+    auth = request.environ["authkit"]
+    outcome = auth.switch_organization(organization_id, return_to=here)
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         return HTTPSeeOther(outcome.url)
+    if outcome.kind == "denied":  # the session is over
+        return HTTPSeeOther(auth.sign_in_url(here))
     if outcome.kind == "unavailable":
         return Response(pages.unavailable(request.environ), status=503)
     return HTTPSeeOther(here)

@@ -61,9 +61,12 @@ def switch_organization(environ: WSGIEnvironment) -> WSGIApplication:
     if organization_id is None:
         return html(pages.page(environ, "This form is incomplete", ""), HTTPStatus(400))
     here = pages.link(environ, "/organizations")
-    outcome = environ["authkit"].switch_organization(organization_id, return_to=here)
+    auth = environ["authkit"]
+    outcome = auth.switch_organization(organization_id, return_to=here)
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         return see_other(outcome.url)
+    if outcome.kind == "denied":  # the session is over
+        return see_other(auth.sign_in_url(here))
     if outcome.kind == "unavailable":
         return html(pages.unavailable(environ), HTTPStatus.SERVICE_UNAVAILABLE)
     return see_other(here)

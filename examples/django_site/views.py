@@ -52,6 +52,8 @@ def switch_organization(request: HttpRequest) -> HttpResponse:
     outcome = request.authkit.switch_organization(organization_id, return_to=here)
     if outcome.kind == "reauthorize":  # the organization asks for SSO, for instance
         return see_other(outcome.url)
+    if outcome.kind == "denied":  # the session is over
+        return see_other(request.authkit.sign_in_url(here))
     if outcome.kind == "unavailable":
         return HttpResponse(pages.unavailable(request.META), status=503)
     return see_other(here)
