@@ -71,17 +71,14 @@ def filter_app(
     except ConfigurationError as error:
         problems += error.problems
     try:
-        # Without settings the options are checked all the same, to tell both at once.
-        middleware = AuthKitMiddleware(app, config or _no_config, **options)
+        # Without good settings the options are checked all the same, to tell both at
+        # once: the class stands for a configuration that is made later.
+        middleware = AuthKitMiddleware(app, config or AuthKitConfig, **options)
     except ConfigurationError as error:
         problems += error.problems
     if problems:
         raise ConfigurationError(problems)
     return middleware
-
-
-def _no_config() -> AuthKitConfig:
-    raise AssertionError  # its middleware is not used
 
 
 def _parse(local_conf: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
