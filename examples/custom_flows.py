@@ -6,7 +6,7 @@ with ``auth.api.authenticate(grant_type, ...)`` and stores its answer with
 
 One command serves it with a fake WorkOS, whose e-mails appear in the terminal::
 
-    .venv/bin/python examples/custom_flows.py
+    make example NAME=custom_flows
 
 With a WorkOS account, set the ``WORKOS_*`` variables and ``FLASK_SECRET_KEY``, and
 serve it with any WSGI server::

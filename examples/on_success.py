@@ -8,7 +8,7 @@ nothing: whoever has a link can follow it.
 
 One command serves it with a fake WorkOS::
 
-    .venv/bin/python examples/on_success.py
+    make example NAME=on_success
 
 With a WorkOS account (*Return OAuth tokens* switched on for the provider), set the
 ``WORKOS_*`` variables and serve it with any WSGI server::

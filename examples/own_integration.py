@@ -11,7 +11,7 @@ It has to do four things:
 
 One command serves it with a fake WorkOS::
 
-    .venv/bin/python examples/own_integration.py
+    make example NAME=own_integration
 
 In an async server call the service in a thread (``asyncio.to_thread``): it waits for
 WorkOS when a session is refreshed.

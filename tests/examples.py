@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.test_demo import free_port, until
+from tests.demos import until
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]
 

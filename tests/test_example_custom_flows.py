@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from examples.custom_flows import make_app
+from custom_flows import make_app
+from tests.browser import Browser
+from tests.demos import until
 from tests.examples import running
 from tests.gateway import Client, Response
 from tests.harness import make_config
 from tests.sites import EXPIRED
-from tests.test_demo import Browser, until
 from wsgi_authkit.stores import MemoryStore
 from wsgi_authkit.testing import Clock, FakeUser, FakeWorkOS, Status
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from examples.on_success import Accounts, chosen_plan, make_app
+from on_success import Accounts, chosen_plan, make_app
+from tests.browser import Browser
 from tests.examples import running
 from tests.gateway import Client
 from tests.harness import make_config, path_of
-from tests.test_demo import Browser
 from wsgi_authkit.stores import MemoryStore
 from wsgi_authkit.testing import Clock, FakeUser, FakeWorkOS
 

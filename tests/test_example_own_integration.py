@@ -12,10 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from examples.own_integration import make_server
+from own_integration import make_server
+from tests.browser import Browser
 from tests.examples import running
 from tests.harness import make_config
-from tests.test_demo import Browser, free_port
+from tests.servers import free_port
 from wsgi_authkit import AuthKitService
 from wsgi_authkit.stores import MemoryStore
 from wsgi_authkit.testing import Clock, FakeWorkOS

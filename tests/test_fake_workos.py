@@ -1175,6 +1175,7 @@ def server(http: requests.Session) -> requests.Session:
     [
         ("GET", "/user_management/users/user_ada"),
         ("GET", "/user_management/users/user_ada/sessions"),
+        ("GET", "/user_management/organization_memberships?user_id=user_ada"),
         ("GET", "/organizations/org_acme"),
         ("POST", "/user_management/magic_auth"),
         ("GET", "/user_management/email_verification/email_verification_1"),
@@ -1199,6 +1200,33 @@ def test_user_and_organization(server: requests.Session) -> None:
     assert get(server, "/user_management/users/none").status_code == 404
     assert get(server, "/user_management/users/none/sessions").status_code == 404
     assert get(server, "/organizations/none").status_code == 404
+
+
+def test_memberships_of_a_user(server: requests.Session) -> None:
+    path = "/user_management/organization_memberships?user_id=user_ada"
+    body = get(server, f"{path}&order=asc").json()
+
+    assert body["object"] == "list"
+    entries = body["data"]
+    assert [entry["organization_name"] for entry in entries] == [
+        *("Acme", "Globex", "Initech")
+    ]
+    first = entries[0]
+    assert (first["user_id"], first["organization_id"]) == ("user_ada", "org_acme")
+    assert (first["role"], first["roles"]) == ({"slug": "admin"}, [{"slug": "admin"}])
+    assert first["status"] == "active"
+    assert first["created_at"].endswith("Z")
+    assert len(get(server, f"{path}&limit=2").json()["data"]) == 2
+
+
+def test_members_of_an_organization(server: requests.Session) -> None:
+    path = "/user_management/organization_memberships"
+    members = get(server, f"{path}?organization_id=org_acme&order=asc").json()["data"]
+    both = get(server, f"{path}?organization_id=org_acme&user_id=user_grace").json()
+
+    assert [entry["user_id"] for entry in members] == ["user_ada", "user_grace"]
+    assert [entry["user_id"] for entry in both["data"]] == ["user_grace"]
+    assert get(server, path).status_code == 422
 
 
 def test_sessions_of_a_user(

@@ -44,7 +44,7 @@ LAYERS: Final = (
         "pending_flows",
     ),
     ("middleware",),
-    ("testing", "cli"),
+    ("testing", "cli", "paste"),
 )
 #: The face of the package may import everything; nothing may import it.
 FACE: Final = len(LAYERS)

@@ -190,6 +190,14 @@ def test_protected_view_asks_to_sign_in() -> None:
 
 
 @pytest.mark.usefixtures("_environ")
+def test_abort_of_bottle_asks_to_sign_in() -> None:
+    application = run(block_with("from bottle import"))["application"]
+
+    assert Client(application).get("/reports").status == 302
+    assert Client(application).get("/reports", fetch=True).status == 401
+
+
+@pytest.mark.usefixtures("_environ")
 def test_plain_wsgi_app_asks_to_sign_in() -> None:
     application = run(block_with("def application"))["application"]
 

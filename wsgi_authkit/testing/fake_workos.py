@@ -82,6 +82,7 @@ _ENDPOINTS: Final = (
     ("revoke_session", "POST", re.compile(r"/user_management/sessions/revoke")),
     ("user_sessions", "GET", re.compile(r"/user_management/users/([^/]+)/sessions")),
     ("user", "GET", re.compile(r"/user_management/users/([^/]+)")),
+    ("memberships", "GET", re.compile(r"/user_management/organization_memberships")),
     ("organization", "GET", re.compile(r"/organizations/([^/]+)")),
     ("jwks", "GET", re.compile(r"/sso/jwks/([^/]+)")),
     ("api_key_validation", "POST", re.compile(r"/api_keys/validations")),
@@ -160,10 +161,10 @@ class FakeWorkOS:
 
     @classmethod
     def with_demo_data(cls, **options: Any) -> Self:
-        """Return a fake that knows three people and two organizations.
+        """Return a fake that knows three people and three organizations.
 
-        Ada administers Acme and is a member of Globex, Grace is a member of Acme, and
-        Alan belongs to no organization.
+        Ada administers Acme and is a member of Globex and of Initech, which asks for
+        SSO. Grace is a member of Acme, and Alan belongs to no organization.
 
         :param options: What the constructor takes.
         """
@@ -183,9 +184,13 @@ class FakeWorkOS:
         globex = fake.add_organization(
             "Globex", id="org_globex", domains=["globex.example"]
         )
+        initech = fake.add_organization(
+            "Initech", id="org_initech", domains=["initech.example"], sso_required=True
+        )
         manage = ("reports:read", "reports:write", "members:manage")
         fake.add_membership(ada, acme, role="admin", permissions=manage)
         fake.add_membership(ada, globex, permissions=["reports:read"])
+        fake.add_membership(ada, initech, permissions=["reports:read"])
         fake.add_membership(grace, acme, permissions=["reports:read"])
         return fake
 
@@ -296,6 +301,7 @@ class FakeWorkOS:
             id=new_id("om"),
             user_id=user.id,
             organization_id=organization.id,
+            created_at=self._clock(),
             role=role,
             roles=tuple(roles),
             permissions=tuple(permissions),
@@ -525,9 +531,9 @@ class FakeWorkOS:
         :param fault: One of :mod:`wsgi_authkit.testing.faults`, or a status code.
         :param path: A path, or an endpoint's name: ``authorize``,
             ``authorize_form``, ``authenticate``, ``logout``, ``jwks``,
-            ``revoke_session``, ``user``, ``user_sessions``, ``organization``,
-            ``magic_auth``, ``email_verification``, ``api_key_validation``,
-            ``claim_nonce``, ``index``.
+            ``revoke_session``, ``user``, ``user_sessions``, ``memberships``,
+            ``organization``, ``magic_auth``, ``email_verification``,
+            ``api_key_validation``, ``claim_nonce``, ``index``.
             ``None`` is every path. ``refresh`` and ``exchange`` name the grants.
         :param grant_type: Only token requests of this grant.
         :param times: How many requests fail; ``None`` is all, until :meth:`recover`.
@@ -625,6 +631,7 @@ class FakeWorkOS:
             "revoke_session": self._resources.revoke_session,
             "user_sessions": self._resources.user_sessions,
             "user": self._resources.user,
+            "memberships": self._resources.memberships,
             "organization": self._resources.organization,
             "jwks": self._jwks,
             "api_key_validation": self._resources.validate_api_key,
