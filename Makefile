@@ -1,10 +1,12 @@
 # Each target sets up what it needs in .venv; Python 3.11 or newer is all it takes.
 #   make test    all tests, with branch coverage
 #   make lint    ruff, mypy and the layers of the package
-#   make demo    the demo, on localhost
+#   make demo    an example on localhost; APP=flask, pyramid, bottle, django or wsgi
+#   make example NAME=custom_flows    one of the other examples
 #   make bench   what the package promises, measured; needs redis-server
 
 PYTHON ?= python3
+APP ?= flask
 
 VENV := .venv
 # Modules instead of scripts: a script holds the path at which .venv was made.
@@ -12,10 +14,13 @@ RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: bench demo test lint clean
+.PHONY: bench demo example test lint clean
 
 demo: $(VENV)/.demo
-	$(RUN) examples/demo.py
+	$(RUN) examples/demo.py --app $(APP)
+
+example: $(VENV)/.demo
+	$(RUN) examples/$(NAME).py
 
 test: $(VENV)/.test
 	$(RUN) -X dev -m pytest -rs --cov --cov-report=term-missing:skip-covered \

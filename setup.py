@@ -45,13 +45,26 @@ setup(
     ],
     extras_require={
         "redis": ["redis>=5"],
-        "demo": ["flask>=3", "gunicorn>=25.1"],
+        "demo": [
+            "bottle>=0.13.1",
+            "django>=5.2",
+            "flask>=3",
+            "gunicorn>=25.1",
+            # The first that does without pkg_resources, and the first that asks for a
+            # setuptools that has it.
+            "pastedeploy>=3.1",
+            "pyramid>=2.1",
+        ],
         "test": [
+            "bottle>=0.13.1",
+            "django>=5.2",
             "flask>=3",
             "gevent>=24.11",
             "gunicorn>=25.1",
             "hypothesis>=6.100",
             "mypy>=1.15",
+            "pastedeploy>=3.1",
+            "pyramid>=2.1",
             "pytest>=8",
             "pytest-cov>=5",
             "pytest-randomly>=3.15",
@@ -70,6 +83,10 @@ setup(
             "types-WebOb",
             "waitress>=3.0.1",
         ],
+    },
+    entry_points={
+        # ``use = egg:wsgi-authkit`` in the ini file of PasteDeploy.
+        "paste.filter_app_factory": ["main = wsgi_authkit.paste:filter_app"],
     },
     zip_safe=False,
 )

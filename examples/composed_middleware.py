@@ -6,7 +6,7 @@ stop at ``/auth/sign-in``. Any framework's app can be the app.
 
 Run it with a fake WorkOS, and without any account::
 
-    python examples/composed_middleware.py
+    make example NAME=composed_middleware
 
 or, with the settings of the README in the environment, under any WSGI server::
 

@@ -1,4 +1,4 @@
-"""``make demo``: the Flask app and, without a WorkOS account, a fake WorkOS.
+"""``make demo``: one of the examples and, without a WorkOS account, a fake WorkOS.
 
 Where the environment has ``WORKOS_CLIENT_ID`` or ``WORKOS_API_KEY``, the app uses
 WorkOS itself. Ctrl-C stops everything.
@@ -23,6 +23,18 @@ from typing import Any
 from wsgi_authkit import AuthKitConfig, ConfigurationError
 
 HERE = Path(__file__).resolve().parent
+#: What gunicorn is told to serve.
+APPS = {
+    "flask": "flask_app:app",
+    "pyramid": "--paste=pyramid_app.ini",
+    "bottle": "bottle_app:application",
+    "django": "django_site.wsgi",
+    "wsgi": "wsgi_app:application",
+}
+SOURCES = {
+    **{name: f"examples/{name}_app.py" for name in APPS},
+    "django": "examples/django_site/",
+}
 CLIENT_ID, API_KEY = "client_demo", "sk_test_demo"
 START_WITHIN = 30.0  # seconds
 STOP_WITHIN = 10.0
@@ -157,8 +169,8 @@ def fake_workos(options: argparse.Namespace) -> Server:
     )
 
 
-def flask_app(options: argparse.Namespace, environ: Mapping[str, str]) -> Server:
-    """Return the app under gunicorn."""
+def example(options: argparse.Namespace, environ: Mapping[str, str]) -> Server:
+    """Return the chosen app under gunicorn."""
     return Server(
         "the app",
         options.port,
@@ -172,9 +184,10 @@ def flask_app(options: argparse.Namespace, environ: Mapping[str, str]) -> Server
             "--log-level=warning",
             # Its default path would take over the one of another gunicorn.
             "--no-control-socket",
-            "flask_app:app",
+            APPS[options.app],
         ],
-        env=environ,
+        # Pyramid 2.1 uses what setuptools warns of.
+        env={**environ, "PYTHONWARNINGS": "ignore:pkg_resources"},
     )
 
 
@@ -224,6 +237,7 @@ def greet(options: argparse.Namespace, workos: str) -> str:
         "\n"
         f"  The demo runs at  http://localhost:{options.port}\n"
         f"  It signs in with  {workos}\n"
+        f"  It is written in  {SOURCES[options.app]}\n"
         "\n"
         "  Ctrl-C stops it.\n"
     )
@@ -232,9 +246,10 @@ def greet(options: argparse.Namespace, workos: str) -> str:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
-        description="Serve examples/flask_app.py, with a fake WorkOS or your own.",
+        description="Serve one of the examples, with a fake WorkOS or your own.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.add_argument("--app", choices=APPS, default="flask", help="which example")
     parser.add_argument("--port", type=int, default=8000, help="where the app answers")
     parser.add_argument(
         "--workos-port", type=int, default=8001, help="where the fake WorkOS answers"
@@ -258,10 +273,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if has_account(os.environ):
             environ = real_environ(options)
-            demo.run([flask_app(options, environ)], greet(options, "WorkOS"))
+            demo.run([example(options, environ)], greet(options, "WorkOS"))
         else:
             workos = fake_workos(options)
-            servers = [workos, flask_app(options, fake_environ(options))]
+            servers = [workos, example(options, fake_environ(options))]
             demo.run(servers, greet(options, f"a fake WorkOS at {workos.url}"))
     except (DemoError, ConfigurationError) as error:
         print(error, file=sys.stderr)

@@ -417,6 +417,29 @@ def test_connections_of_another_form_are_none(site: Site, ids: object) -> None:
     assert error.connection_ids == ()
 
 
+def test_step_up_of_a_sign_in_page_tells_how_to_go_on(site: Site) -> None:
+    body = {
+        "code": "organization_selection_required",
+        "pending_authentication_token": "pending-canary",
+        "organizations": [{"id": "org_1", "name": "Acme"}],
+    }
+    site.answer(403, body)
+    error = error_of(magic_auth, site)
+    assert isinstance(error, AuthorizationRequired)
+    assert error.pending_authentication_token == "pending-canary"
+    assert error.details == body
+    assert error.redirect_url is None
+    assert "canary" not in f"{error}{error!r}{error.args}"
+
+
+@pytest.mark.parametrize("token", [None, 5, ["pending"]])
+def test_pending_token_of_another_form_is_none(site: Site, token: object) -> None:
+    site.answer(403, {"code": "mfa_challenge", "pending_authentication_token": token})
+    error = error_of(magic_auth, site)
+    assert isinstance(error, AuthorizationRequired)
+    assert error.pending_authentication_token is None
+
+
 def test_request_id_is_told_to_the_operator(site: Site) -> None:
     site.answer(400, oauth("invalid_client"))
     error = error_of(refresh, site)

@@ -6,117 +6,28 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from tests.browser import Browser
+from tests.demos import Demo, started, until
+from tests.servers import listens
 from wsgi_authkit.testing import FakeWorkOS, serve
 
-ROOT = Path(__file__).parents[1]
 STOPS = [
     pytest.param(signal.SIGINT, id="Ctrl-C"),
     pytest.param(signal.SIGTERM, id="terminate"),
     pytest.param(signal.SIGHUP, id="closed terminal"),
 ]
-
-
-def until(condition: Callable[[], bool], within: float = 30) -> None:
-    """Poll until a condition holds, and fail the test when it takes too long."""
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"it did not happen within {within} seconds")
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-@dataclass
-class Demo:
-    """The running demo."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    workos_port: int
-    output: Path
-
-    @property
-    def app(self) -> str:
-        return f"http://localhost:{self.port}"
-
-    @property
-    def workos(self) -> str:
-        return f"http://localhost:{self.workos_port}"
-
-    @property
-    def text(self) -> str:
-        """What the demo and its servers have said so far."""
-        return self.output.read_text("utf-8")
-
-    def is_ready(self) -> bool:
-        assert self.process.poll() is None, self.text
-        return f"http://localhost:{self.port}" in self.text
-
-    def stop(self, number: int = signal.SIGINT) -> int:
-        """Send a signal to the demo alone and return its exit status."""
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-@contextmanager
-def started(
-    folder: Path,
-    *options: str,
-    port: int = 0,
-    workos_port: int = 0,
-    environ: Mapping[str, str] | None = None,
-) -> Iterator[Demo]:
-    """Start the demo, in a process group of its own, and stop it in the end."""
-    port, workos_port = port or free_port(), workos_port or free_port()
-    command = [sys.executable, str(ROOT / "examples" / "demo.py"), *options]
-    command += [f"--port={port}", f"--workos-port={workos_port}"]
-    output = folder / "output.txt"
-    with (
-        output.open("wb") as stream,
-        subprocess.Popen(
-            command,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
-        ) as process,
-    ):
-        demo = Demo(process, port, workos_port, output)
-        try:
-            yield demo
-        finally:
-            if process.poll() is None:
-                demo.stop(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -125,67 +36,6 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     with started(tmp_path) as running:
         until(running.is_ready)
         yield running
-
-
-class Form(HTMLParser):
-    """The form of a page as the browser would send it when nobody touches it."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.action = ""
-        self.fields: dict[str, str] = {}
-        self._select = ""
-        self.feed(page)
-
-    def handle_starttag(
-        self, tag: str, attributes: list[tuple[str, str | None]]
-    ) -> None:
-        given = {name: value or "" for name, value in attributes}
-        if tag == "form":
-            assert given["method"] == "post"
-            self.action = given["action"]
-        elif tag == "input" and (given.get("type") != "radio" or "checked" in given):
-            self.fields[given["name"]] = given.get("value", "")
-        elif tag == "select":
-            self._select = given["name"]
-        elif tag == "option" and "selected" in given:
-            self.fields[self._select] = given["value"]
-
-
-@dataclass
-class Browser:
-    """A person with a browser; every page that is shown was answered with 200."""
-
-    http: requests.Session = field(default_factory=requests.Session)
-
-    def __post_init__(self) -> None:
-        self.http.trust_env = False
-        self.http.headers["Accept"] = "text/html"
-
-    def open(self, url: str) -> requests.Response:
-        return self._shown(self.http.get(url, timeout=30))
-
-    def submit(self, page: requests.Response, **fields: str) -> requests.Response:
-        form = Form(page.text)
-        parts = urlsplit(page.url)
-        return self._shown(
-            self.http.post(
-                urljoin(page.url, form.action),
-                data={**form.fields, **fields},
-                headers={"Origin": f"{parts.scheme}://{parts.netloc}"},
-                timeout=30,
-            )
-        )
-
-    def sign_in(self, url: str, user: str = "user_ada") -> requests.Response:
-        """Open a page that leads to sign-in, and sign in."""
-        page = self.open(url)
-        assert "Who are you?" in page.text
-        return self.submit(page, user=user, action="continue")
-
-    def _shown(self, page: requests.Response) -> requests.Response:
-        assert page.status_code == 200, (page.url, page.text)
-        return page
 
 
 def claims_of(page: requests.Response) -> dict[str, str]:

@@ -84,6 +84,8 @@ ERRORS: list[AuthKitError] = [
         "step up",
         organization_id="org_1",
         connection_ids=["conn_1"],
+        redirect_url="https://auth.workos.com/",
+        details={"pending_authentication_token": "pending"},
         error="sso_required",
     ),
     ClientRejected("bad key", status_code=401, error="invalid_client"),

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.test_demo import ROOT, Browser, free_port, until
+from tests.browser import Browser
+from tests.demos import ROOT, until
+from tests.servers import free_port
 
 EXAMPLE = ROOT / "examples" / "composed_middleware.py"
 

@@ -968,7 +968,51 @@ def test_magic_auth_code_is_good_once_and_for_its_person(
     fields = {"grant_type": MAGIC_AUTH, "code": code, "email": "ada@example.com"}
     body = authenticate(http, **fields).json()
     assert body["authentication_method"] == "MagicAuth"
+    used = (400, "one_time_code_previously_used")
+    assert error_of(authenticate(http, **fields)) == used
+
+
+def test_magic_auth_code_lives_ten_minutes(
+    fake: FakeWorkOS, http: requests.Session, ada: FakeUser, clock: Clock
+) -> None:
+    code = fake.create_magic_auth_code(ada)
+    clock.advance(600)
+    fields = {"grant_type": MAGIC_AUTH, "code": code, "email": "ada@example.com"}
+    refused = (400, "one_time_code_expired")
     assert error_of(authenticate(http, **fields)) == refused
+
+
+def test_server_is_told_the_code_that_was_sent(
+    fake: FakeWorkOS, server: requests.Session
+) -> None:
+    url = f"{BASE}/user_management/magic_auth"
+    sent = server.post(url, json={"email": "new@example.com"}, timeout=5)
+    assert sent.status_code == 201
+    body = sent.json()
+    assert (body["object"], body["email"]) == ("magic_auth", "new@example.com")
+    assert body["user_id"] in fake.users
+    fields = {"grant_type": MAGIC_AUTH, "code": body["code"], "email": body["email"]}
+    assert authenticate(server, **fields).json()["user"]["id"] == body["user_id"]
+    assert server.post(url, json={}, timeout=5).status_code == 422
+
+
+def test_server_is_told_the_code_of_a_verification(
+    fake: FakeWorkOS, server: requests.Session
+) -> None:
+    fake.add_user("p@example.com", password="pw", email_verified=False)
+    fields = {"grant_type": "password", "email": "p@example.com", "password": "pw"}
+    started = authenticate(server, **fields).json()
+    path = "/user_management/email_verification"
+    sent = get(server, f"{path}/{started['email_verification_id']}").json()
+    assert sent["object"] == "email_verification"
+    body = authenticate(
+        server,
+        grant_type=EMAIL_VERIFICATION,
+        code=sent["code"],
+        pending_authentication_token=started["pending_authentication_token"],
+    ).json()
+    assert body["user"]["id"] == sent["user_id"]
+    assert get(server, f"{path}/email_verification_none").status_code == 404
 
 
 def test_email_verification_continues_a_password_sign_in(
@@ -1131,7 +1175,10 @@ def server(http: requests.Session) -> requests.Session:
     [
         ("GET", "/user_management/users/user_ada"),
         ("GET", "/user_management/users/user_ada/sessions"),
+        ("GET", "/user_management/organization_memberships?user_id=user_ada"),
         ("GET", "/organizations/org_acme"),
+        ("POST", "/user_management/magic_auth"),
+        ("GET", "/user_management/email_verification/email_verification_1"),
         ("POST", "/user_management/sessions/revoke"),
         ("POST", "/api_keys/validations"),
     ],
@@ -1153,6 +1200,33 @@ def test_user_and_organization(server: requests.Session) -> None:
     assert get(server, "/user_management/users/none").status_code == 404
     assert get(server, "/user_management/users/none/sessions").status_code == 404
     assert get(server, "/organizations/none").status_code == 404
+
+
+def test_memberships_of_a_user(server: requests.Session) -> None:
+    path = "/user_management/organization_memberships?user_id=user_ada"
+    body = get(server, f"{path}&order=asc").json()
+
+    assert body["object"] == "list"
+    entries = body["data"]
+    assert [entry["organization_name"] for entry in entries] == [
+        *("Acme", "Globex", "Initech")
+    ]
+    first = entries[0]
+    assert (first["user_id"], first["organization_id"]) == ("user_ada", "org_acme")
+    assert (first["role"], first["roles"]) == ({"slug": "admin"}, [{"slug": "admin"}])
+    assert first["status"] == "active"
+    assert first["created_at"].endswith("Z")
+    assert len(get(server, f"{path}&limit=2").json()["data"]) == 2
+
+
+def test_members_of_an_organization(server: requests.Session) -> None:
+    path = "/user_management/organization_memberships"
+    members = get(server, f"{path}?organization_id=org_acme&order=asc").json()["data"]
+    both = get(server, f"{path}?organization_id=org_acme&user_id=user_grace").json()
+
+    assert [entry["user_id"] for entry in members] == ["user_ada", "user_grace"]
+    assert [entry["user_id"] for entry in both["data"]] == ["user_grace"]
+    assert get(server, path).status_code == 422
 
 
 def test_sessions_of_a_user(

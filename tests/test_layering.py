@@ -33,15 +33,18 @@ LAYERS: Final = (
     ),
     ("config",),
     (
-        *("session", "authentication", "api", "authorization", "session_storage"),
-        *("access", "responses", "results", "options", "loop", "identity", "eager"),
-        "redirect_uris",
+        *("session", "authentication", "api", "api_keys", "authorization"),
+        *("session_storage", "access", "responses", "results", "options", "loop"),
+        *("identity", "eager", "redirect_uris"),
     ),
     ("refresh", "session_reader", "session_refresher", "sign_in"),
     ("service",),
-    ("challenge", "auth", "endpoints", "links", "marker", "pending_flows"),
+    (
+        *("request_session", "challenge", "auth", "endpoints", "links", "marker"),
+        "pending_flows",
+    ),
     ("middleware",),
-    ("testing", "cli"),
+    ("testing", "cli", "paste"),
 )
 #: The face of the package may import everything; nothing may import it.
 FACE: Final = len(LAYERS)

@@ -15,11 +15,14 @@ import pytest
 import wsgi_authkit
 from wsgi_authkit import (
     AnonymousSession,
+    APIKey,
+    APIKeyOwner,
     Auth,
     AuthKitConfig,
     AuthKitMiddleware,
     AuthKitService,
     CookieSessionStorage,
+    RefreshOutcome,
     Session,
     SignInEvent,
     User,
@@ -217,6 +220,13 @@ def test_service_takes_the_documented_options() -> None:
         (Auth.sign_up_url, {"return_to": None}, []),
         (Auth.sign_out_url, {"return_to": None}, []),
         (Auth.challenge, {}, []),
+        (Auth.refresh, {"organization_id": None}, ["return_to"]),
+        (Auth.switch_organization, {"organization_id": REQUIRED}, ["return_to"]),
+        (Auth.save_session, {"value": REQUIRED}, []),
+        (Auth.clear_session, {}, []),
+        (Auth.sign_out, {"return_to": None}, []),
+        (Auth.validate_api_key, {}, []),
+        (Auth.check_recent_auth, {"max_age": REQUIRED}, []),
         (AuthKitMiddleware.save_session, {"value": REQUIRED, "url": REQUIRED}, []),
         (AuthKitService.with_auth, {"cookies": REQUIRED}, []),
         (AuthKitService.get_session, {"cookies": REQUIRED}, []),
@@ -250,6 +260,7 @@ def test_service_takes_the_documented_options() -> None:
             {"session": REQUIRED, "organization_id": REQUIRED},
             [],
         ),
+        (AuthKitService.validate_api_key, {"value": REQUIRED}, []),
         (AuthKitConfig.from_environ, None, []),
         (CookieSessionStorage.get_cookie, {"cookies": REQUIRED, "name": REQUIRED}, []),
         (
@@ -330,6 +341,22 @@ def test_refresh_token_is_no_public_attribute_of_a_session() -> None:
                 *("state", "environ"),
             ),
         ),
+        (
+            RefreshOutcome,
+            (
+                *("kind", "session", "url", "reason", "organization_id"),
+                *("retry_after", "headers", "refresh_token"),
+            ),
+        ),
+        (
+            APIKey,
+            (
+                *("id", "name", "owner", "permissions", "obfuscated_value"),
+                *("agent_registration_id", "created_at", "updated_at"),
+                *("last_used_at", "expires_at"),
+            ),
+        ),
+        (APIKeyOwner, ("type", "id", "organization_id")),
     ],
 )
 def test_value_has_the_documented_fields(

@@ -12,10 +12,11 @@ from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from urllib.parse import quote
 
 import pytest
+from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import wsgi_authkit
@@ -25,11 +26,13 @@ from tests.test_layering import LAYERS, PACKAGE
 from tests.test_stores import Clock, StoreContract
 from wsgi_authkit import (
     AnonymousSession,
+    APIKey,
     Auth,
     AuthKitConfig,
     AuthKitMiddleware,
     AuthKitService,
     AuthorizationError,
+    RefreshOutcome,
     Session,
     SignInEvent,
     User,
@@ -39,6 +42,7 @@ from wsgi_authkit.config import ENVIRON_NAMES
 from wsgi_authkit.endpoints import MOUNTED
 from wsgi_authkit.session import Reason
 from wsgi_authkit.stores import Store
+from wsgi_authkit.testing import FakeWorkOS
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -50,6 +54,13 @@ ENVIRON = {
     "WORKOS_API_KEY": "sk_test_fake",
     "WORKOS_REDIRECT_URI": "http://localhost:8000/callback",
     "WORKOS_COOKIE_PASSWORD": PASSWORD,
+}
+#: What the middleware and the endpoints share of the handle.
+INTERNAL = {
+    *("absolute_return_url", "change", "client", "cookies", "endpoint_url", "environ"),
+    *("follow_flow", "is_excluded", "is_private", "open_request", "options", "origin"),
+    *("origins", "publish", "redirect_uris", "return_path", "rewrite", "service"),
+    *("sign_in_path", "site_url", "start_flow", "start_response", "use_redirect_uri"),
 }
 
 
@@ -179,6 +190,14 @@ def test_protected_view_asks_to_sign_in() -> None:
 
 
 @pytest.mark.usefixtures("_environ")
+def test_abort_of_bottle_asks_to_sign_in() -> None:
+    application = run(block_with("from bottle import"))["application"]
+
+    assert Client(application).get("/reports").status == 302
+    assert Client(application).get("/reports", fetch=True).status == 401
+
+
+@pytest.mark.usefixtures("_environ")
 def test_plain_wsgi_app_asks_to_sign_in() -> None:
     application = run(block_with("def application"))["application"]
 
@@ -293,14 +312,10 @@ def test_every_attribute_of_a_session_is_documented() -> None:
 
 
 def test_every_method_of_the_handle_is_documented() -> None:
-    """Those that the endpoints share are not for apps."""
+    """Those that the middleware and the endpoints share are not for apps."""
     documented = set(names_in(section("The handle")))
 
-    assert documented <= public_attributes(Auth)
-    assert {"session", "challenge"} <= documented
-    assert {name for name in public_attributes(Auth) if name.startswith("sign_")} - {
-        "sign_in_path"
-    } <= documented
+    assert documented == public_attributes(Auth) - INTERNAL
     for option in fields(AuthorizationOptions):
         assert f"``{option.name}``" in section("The handle")
 
@@ -314,6 +329,62 @@ def test_every_endpoint_is_documented() -> None:
     )
     assert codes
     assert sorted(names_in(errors)) == sorted(codes)
+
+
+def test_every_kind_of_outcome_is_documented() -> None:
+    kinds = get_args(get_type_hints(RefreshOutcome)["kind"])
+
+    assert cells(section("Organizations")) == ["kind", *(f'"{kind}"' for kind in kinds)]
+    for name in ("session", "url", "reason", "retry_after"):
+        assert f"``{name}``" in section("Organizations")
+
+
+def test_everything_of_an_api_key_is_documented() -> None:
+    for name in public_attributes(APIKey):
+        assert f"``{name}" in section("API keys")
+
+
+@pytest.mark.usefixtures("_environ")
+def test_examples_of_the_handle_work() -> None:
+    fake = FakeWorkOS()
+    acme = fake.add_organization("Acme", id="org_acme")
+    ada = fake.add_user("ada@example.com", password="pw")
+    fake.add_membership(ada, acme)
+    fake.add_api_key("sk_good", acme, permissions=["reports:read"])
+    fake.add_api_key("sk_poor", acme)
+    sign_in = run(block_with("def sign_in(auth"))["sign_in"]
+    app = Flask("readme")
+    app.add_url_rule(
+        "/sign-in",
+        view_func=lambda: sign_in(
+            request.environ["authkit"], "ada@example.com", request.args["password"]
+        ),
+    )
+    for name, method in [("switch", "POST"), ("delete_account", "GET")]:
+        view = run(block_with(f"def {name}():"))[name]
+        app.add_url_rule(f"/{name}", view_func=view, methods=[method])
+    app.add_url_rule(
+        "/reports", view_func=run(block_with("validate_api_key()"))["reports"]
+    )
+
+    wrapped = AuthKitMiddleware(app, http=fake.session(), store="memory:")
+    client = Client(wrapped)
+    assert client.get("/sign-in?password=wrong").text == "invalid_credentials"
+    assert client.get("/sign-in?password=pw").text == "signed in"
+    switched = client.post("/switch", form={"organization": "org_acme"})
+    assert (switched.status, switched.header("Location")) == (303, "/")
+
+    def status(key: str) -> int:
+        return client.get("/reports", headers={"Authorization": f"Bearer {key}"}).status
+
+    assert [status(key) for key in ("sk_good", "sk_poor", "sk_bad")] == [200, 403, 401]
+    fake.down()
+    assert status("sk_new") == 503
+    fake.recover()
+    fake.extra_claims["auth_time"] = 0
+    client.post("/switch", form={"organization": "org_acme"})
+    stale = client.get("/delete_account")
+    assert (stale.header("Location") or "").startswith("/auth/sign-in?")
 
 
 def test_every_field_of_a_sign_in_event_is_documented() -> None:

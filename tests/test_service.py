@@ -730,6 +730,84 @@ def test_switch_that_needs_authorization_names_the_url(site: Site) -> None:
     assert site.visit(cookies).session
 
 
+def test_switch_that_needs_authorization_comes_back_to_its_place(site: Site) -> None:
+    acme = site.workos.add_organization("Acme", sso_required=True)
+    site.workos.add_membership(site.ada, acme)
+    cookies = site.cookie()
+    outcome = site.service.switch_organization(
+        active(site.visit(cookies)),
+        acme.id,
+        cookies=cookies,
+        return_to="/reports",
+        sign_in_path="/auth/sign-in",
+    )
+    code, state = callback(site, outcome.url or "")
+    result = site.service.handle_callback(cookie_header(outcome.headers), code, state)
+
+    assert result.return_to == "/reports"
+    assert result.session.organization_id == acme.id
+
+
+def test_renewal_starts_no_sign_in(site: Site) -> None:
+    acme = site.workos.add_organization("Acme", sso_required=True)
+    site.workos.add_membership(site.ada, acme)
+    cookies = site.cookie()
+    outcome = site.service.renew_session(
+        active(site.visit(cookies)), acme.id, cookies=cookies
+    )
+
+    assert (outcome.kind, outcome.url) == ("reauthorize", None)
+    assert outcome.organization_id == acme.id
+    assert outcome.headers == []
+
+
+def test_switch_to_an_organization_of_others_lets_the_person_choose(
+    site: Site,
+) -> None:
+    foreign = site.workos.add_organization("Foreign")
+    outcome = site.service.switch_organization(
+        active(site.visit(site.cookie())), foreign.id
+    )
+    query = parse_qs(urlsplit(outcome.url or "").query)
+
+    assert outcome.reason == "organization_membership_not_found"
+    assert "organization_id" not in query
+
+
+@pytest.mark.parametrize("organization_id", ["", None, 5])
+def test_switch_needs_an_organization(site: Site, organization_id: Any) -> None:
+    session = active(site.visit(site.cookie()))
+
+    with pytest.raises(ValueError, match="organization_id"):
+        site.service.switch_organization(session, organization_id)
+    assert site.refreshes == 0
+
+
+def test_outcome_is_sent_as_it_is_by_then(site: Site) -> None:
+    """The answer takes its time, and another request refreshes the session further."""
+    cookies = site.cookie()
+    outcome = site.service.refresh_session(active(site.visit(cookies)), cookies=cookies)
+    assert outcome.session is not None
+    newer = site.service.refresh_session(outcome.session, cookies=cookies)
+
+    assert site.service.latest_headers(outcome, cookies) == newer.headers
+    assert site.service.latest_headers(newer, cookies) == newer.headers
+
+
+def test_denied_outcome_deletes_no_newer_session(site: Site) -> None:
+    """A request that lost the race must not delete what the winner has brought."""
+    site.workos.settings.refresh_grace = 0
+    cookies = site.cookie()
+    session = active(site.visit(cookies))
+    other = site.new_process(store="memory:")
+    newer = site.service.refresh_session(session, cookies=cookies)
+    lost = other.refresh_session(session, cookies=cookies, navigation=True)
+
+    assert (newer.kind, lost.kind) == ("refreshed", "denied")
+    assert site.service.latest_headers(lost, cookies) == newer.headers
+    assert set_cookies(other.latest_headers(lost, cookies)) == {"wos-session": ""}
+
+
 @pytest.mark.parametrize("navigation", [True, False], ids=["navigation", "script"])
 def test_refresh_of_a_session_that_is_over_is_denied(
     site: Site, navigation: bool

@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import logging
 
+from wsgi_authkit.api_keys import APIKey, APIKeyOwner
 from wsgi_authkit.auth import Auth
+from wsgi_authkit.authentication import Authentication, OAuthTokens
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.errors import (
     APIError,
@@ -55,12 +57,15 @@ from wsgi_authkit.errors import (
 )
 from wsgi_authkit.middleware import AuthKitMiddleware
 from wsgi_authkit.options import SignInEvent
+from wsgi_authkit.results import RefreshOutcome
 from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Impersonator, Session, User
 from wsgi_authkit.session_storage import CookieSessionStorage, SessionStorage
 
 __all__ = [
     "APIError",
+    "APIKey",
+    "APIKeyOwner",
     "APIUnavailable",
     "AnonymousSession",
     "Auth",
@@ -68,6 +73,7 @@ __all__ = [
     "AuthKitError",
     "AuthKitMiddleware",
     "AuthKitService",
+    "Authentication",
     "AuthorizationDenied",
     "AuthorizationError",
     "AuthorizationRequired",
@@ -82,9 +88,11 @@ __all__ = [
     "InvalidGrant",
     "InvalidToken",
     "KeySetUnavailable",
+    "OAuthTokens",
     "RateLimited",
     "RefreshError",
     "RefreshNeedsAuthorization",
+    "RefreshOutcome",
     "RefreshRejected",
     "RefreshUnavailable",
     "SealExpired",

@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from wsgi_authkit.authentication import (
     Authentication,
@@ -37,7 +37,7 @@ from wsgi_authkit.authentication import (
     texts,
 )
 from wsgi_authkit.breaker import Breaker
-from wsgi_authkit.config import AuthKitConfig
+from wsgi_authkit.config import AuthKitConfig, url_origin
 from wsgi_authkit.errors import (
     APIError,
     APIUnavailable,
@@ -94,6 +94,19 @@ _STEP_UP: Final = frozenset(
         "sso_required",
     }
 )
+
+#: Step-ups for an organization that the person cannot sign in to: it is gone, or no
+#: longer theirs.
+ORGANIZATION_LOST: Final = frozenset(
+    {
+        "invalid_organization_id",
+        "organization_membership_not_found",
+        "organization_not_found",
+    }
+)
+
+# Where AuthKit lives that has no domain of the customer's own.
+_WORKOS_DOMAINS: Final = (".workos.com", ".authkit.app")
 
 _RATE_LIMIT: Final = frozenset(
     {"daily_quota_exceeded", "rate_limit_exceeded", "too_many_requests"}
@@ -441,16 +454,42 @@ class WorkOSClient:
         # The one documented answer without an identifier is a refresh for an
         # organization that has begun to demand SSO.
         unnamed = identifier is None and status == 400 and "message" in body
-        if identifier in _STEP_UP or (step_up_if_unnamed and unnamed):
+        redirect_url = self._redirect_url(body)
+        if (
+            identifier in _STEP_UP
+            or redirect_url is not None
+            or (step_up_if_unnamed and unnamed)
+        ):
             return AuthorizationRequired(
                 message,
                 organization_id=organization_id,
                 connection_ids=texts(
                     body.get("connection_ids") or body.get("sso_connection_ids")
                 ),
+                redirect_url=redirect_url,
+                details=body,
                 **common,
             )
         return ClientRejected(message, **common)
+
+    def _redirect_url(self, body: Mapping[str, Any]) -> str | None:
+        """Return where WorkOS wants the browser to go on, if that can be believed.
+
+        A person's browser would be sent there, so it has to be WorkOS, the configured
+        API or, as the custom domain of AuthKit, one of the configured issuers.
+        """
+        found = text(body, "authkit_redirect_url")
+        if found is None:
+            return None
+        origin = _origin(found)
+        known = {_origin(url) for url in (self._config.base_url, *self._config.issuers)}
+        if origin and (_is_workos(origin) or origin in known):
+            return found
+        log.warning(
+            "WorkOS asked to send a browser to a host that is neither its own nor "
+            "configured (issuer, api_hostname); sign-in starts at this site instead"
+        )
+        return None
 
     def _wait(self, answer: Answer) -> float:
         return parse_retry_after(answer.headers.get("Retry-After"), self._clock())
@@ -508,6 +547,19 @@ def parse_retry_after(value: str | None, now: float) -> float:
             with contextlib.suppress(ValueError, OverflowError, IndexError):
                 seconds = parsedate_to_datetime(value).timestamp() - now
     return min(max(seconds, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
+
+
+def _origin(url: str) -> str:
+    """Return the origin of a URL, nothing where it is none."""
+    try:
+        return url_origin(url)
+    except ValueError:
+        return ""
+
+
+def _is_workos(origin: str) -> bool:
+    parts = urlsplit(origin)
+    return parts.scheme == "https" and f".{parts.hostname}".endswith(_WORKOS_DOMAINS)
 
 
 def _error_body(answer: Answer) -> Mapping[str, Any] | None:

@@ -3,55 +3,37 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from wsgi_authkit._wsgi import Header
-from wsgi_authkit.access import client_info, is_navigation
-from wsgi_authkit.authentication import ClientInfo
+from wsgi_authkit._wsgi import Header, path_and_query
+from wsgi_authkit.access import client_info
+from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.api_keys import APIKey, parse_bearer
+from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import AuthorizationOptions, Flow
 from wsgi_authkit.challenge import Challenge
 from wsgi_authkit.eager import EAGER_COOKIE
 from wsgi_authkit.errors import AuthorizationError, HeadersSent
-from wsgi_authkit.identity import publish
 from wsgi_authkit.links import Links
 from wsgi_authkit.marker import count_start, marker_headers
 from wsgi_authkit.options import Options
 from wsgi_authkit.pending_flows import PendingFlow, PendingFlows
 from wsgi_authkit.redirect_uris import Choice, RedirectURIs
-from wsgi_authkit.results import AuthorizationResult, AuthResult
+from wsgi_authkit.request_session import RequestSession
+from wsgi_authkit.results import AuthorizationResult, AuthResult, RefreshOutcome
 from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
-
-def identify(
-    service: AuthKitService, options: Options, environ: WSGIEnvironment
-) -> AuthResult:
-    """Return who makes a request; a refresh on the way is told to the app's hooks."""
-    hooks: dict[str, Any] = {}
-    on_refresh, on_refresh_error = options.on_refresh, options.on_refresh_error
-    if on_refresh is not None:
-        hooks["on_refresh"] = lambda session: on_refresh(session, environ)
-    if on_refresh_error is not None:
-        hooks["on_refresh_error"] = lambda error, transient: on_refresh_error(
-            error, environ, transient
-        )
-    return service.with_auth(
-        environ.get("HTTP_COOKIE", ""),
-        client=client_info(environ),
-        navigation=is_navigation(environ, framed=_is_framed(service)),
-        **hooks,
-    )
-
-
-def _is_framed(service: AuthKitService) -> bool:
-    """Say whether the session is meant to work in another site's frame."""
-    return service.config.cookie_same_site == "none"
+#: Seconds that the clock of WorkOS may be ahead of ours.
+CLOCK_SKEW: Final = 60
 
 
 class Auth:
@@ -63,15 +45,13 @@ class Auth:
 
     __slots__ = (
         "_choice",
+        "_current",
         "_environ",
         "_excluded",
         "_flows",
-        "_headers_sent",
         "_leads_to_workos",
         "_options",
         "_redirect_uris",
-        "_result",
-        "_service",
     )
 
     def __init__(
@@ -83,17 +63,15 @@ class Auth:
         redirect_uris: RedirectURIs,
         choice: Choice,
     ) -> None:
-        self._service = service
         self._options = options
         self._environ = environ
-        self._result = result
+        self._current = RequestSession(service, options, environ, result)
         self._redirect_uris = redirect_uris
         self._choice = choice
         self._flows: PendingFlows | None = None
         self._leads_to_workos = False
         # Kept: a session that the app makes there does not end the exclusion.
         self._excluded = result.session.reason == "excluded"
-        self._headers_sent = False
 
     def __repr__(self) -> str:
         return f"<Auth {self._result.session!r}>"
@@ -102,6 +80,14 @@ class Auth:
     def session(self) -> Session | AnonymousSession:
         """The same as ``environ["authkit.session"]``."""
         return self._result.session
+
+    @property
+    def _result(self) -> AuthResult:
+        return self._current.result
+
+    @property
+    def _service(self) -> AuthKitService:
+        return self._current.service
 
     def sign_in_url(self, return_to: str | None = None, **options: Any) -> str:
         """Return the path on this site that starts a sign-in.
@@ -166,7 +152,7 @@ class Auth:
         asked = (return_to, AuthorizationOptions(**options))
         flows = self._flows = self._flows or PendingFlows()
         flow = flows.find(asked)
-        if self._headers_sent and not (flow and flow.started):
+        if self._current.headers_sent and not (flow and flow.started):
             raise HeadersSent(
                 "no sign-in can start any more: its cookie belongs into headers that "
                 "the app has sent; ask for the URL before start_response is called"
@@ -205,6 +191,147 @@ class Auth:
         """
         return self._challenge.answer()
 
+    def refresh(
+        self, organization_id: str | None = None, *, return_to: str | None = None
+    ) -> RefreshOutcome:
+        """Refresh the session now, for new roles, permissions or user data.
+
+        Expected answers of WorkOS are outcomes and never raised; see
+        :class:`~wsgi_authkit.RefreshOutcome`. A new session is in
+        ``environ["authkit.session"]`` at once and its cookie goes out with this
+        response. Of ``reauthorize``, ``url`` is the path on this site that starts the
+        sign-in that is asked for, fit for a page and for a redirect; or, where WorkOS
+        says itself where to go on and that is WorkOS, the configured API or one of the
+        configured issuers, that URL.
+
+        For somebody who is not signed in nothing is asked: the outcome is ``denied``
+        with the session's reason, ``unavailable`` while nobody can say, and
+        ``reauthorize`` where WorkOS has just asked for that.
+
+        :param organization_id: Switch to this organization. WorkOS decides whether the
+            person may; it need not be checked before.
+        :param return_to: The path that a new authorization comes back to. By default it
+            is this URL for GET, ``return_pathname`` otherwise.
+        :raises HeadersSent: The app has called ``start_response``; WorkOS was not asked
+            and the refresh token is as good as before.
+        :raises ValueError: ``organization_id`` is not a string.
+        """
+        outcome = self._current.refresh(organization_id)
+        if outcome.kind != "reauthorize" or outcome.url is not None:
+            return outcome
+        if return_to is None and self._environ["REQUEST_METHOD"] == "GET":
+            return_to = path_and_query(self._environ)
+        url = self.sign_in_url(return_to, organization_id=outcome.organization_id)
+        return replace(outcome, url=self.site_url(url))
+
+    def switch_organization(
+        self, organization_id: str, *, return_to: str | None = None
+    ) -> RefreshOutcome:
+        """Switch the session to another organization, as :meth:`refresh` does.
+
+        The kind is ``switched``, or ``reauthorize`` where the organization asks for
+        SSO or MFA, or the person is not a member of it; ``reason`` says which.
+
+        :raises HeadersSent: The app has called ``start_response``; WorkOS was not
+            asked.
+        :raises ValueError: ``organization_id`` is empty or not a string.
+        """
+        if not organization_id:
+            raise ValueError("organization_id must name an organization")
+        return self.refresh(organization_id, return_to=return_to)
+
+    def save_session(self, value: Session | Authentication | Mapping[str, Any]) -> None:
+        """Sign somebody in whom the app has authenticated itself.
+
+        The token and that it is this user's are verified first. Where the request
+        that leads here is not proven to come from this site, anybody can sign a visitor
+        in as somebody of their own choice: check its origin or a CSRF token.
+
+        :param value: A session, an answer of ``api.authenticate``, or a mapping with
+            access token, refresh token, ``user`` and ``impersonator`` in snake_case or
+            camelCase.
+        :raises HeadersSent: The app has called ``start_response``.
+        :raises InvalidToken: The access token is not good, or not this user's, or the
+            session was signed out here since. Nothing is set.
+        :raises KeySetUnavailable: Nobody can say at present. Nothing is set.
+        :raises CookieTooLarge: The session does not fit into cookies. Nothing is set.
+        """
+        self._current.save(value)
+
+    def clear_session(self) -> None:
+        """Forget the session in this browser; it goes on at WorkOS.
+
+        To sign somebody out use :meth:`sign_out`.
+
+        :raises HeadersSent: The app has called ``start_response``.
+        """
+        self._current.clear()
+
+    def sign_out(self, return_to: str | None = None) -> str:
+        """End the session and return the URL to send the browser to.
+
+        It leads through WorkOS, where the session ends too; it has to be visited as a
+        top-level navigation, so redirect there. Works with an expired token and while
+        WorkOS is down. The request must be proven to come from this site, as with
+        every change; :meth:`sign_out_url` has an endpoint that sees to it.
+
+        :param return_to: Where to end: a path on this site, or one of the URLs in
+            ``sign_out_return_to`` and ``allowed_return_urls``. ``None`` is
+            ``sign_out_return_to``. WorkOS knows it as a sign-out redirect.
+        :raises HeadersSent: The app has called ``start_response``.
+        :raises ValueError: ``return_to`` is neither.
+        """
+        target = (
+            self.absolute_return_url(self._options.sign_out_return_to)
+            if return_to is None
+            else self._links.allowed_return_url(return_to)
+        )
+        url = self._current.end(target, self.sign_in_path)
+        return url or target or self.site_url(self.return_path(None))
+
+    def validate_api_key(self) -> APIKey | None:
+        """Return the API key that a program sent as its Bearer token.
+
+        ``None`` without a valid one: no ``Authorization`` header, one of another form
+        (RFC 6750 2.1), or a key that WorkOS does not know. WorkOS's answer is
+        remembered for 60 seconds, "invalid" for 10, so that a revoked key lives on for
+        a minute at most. The session of the request has nothing to do with it.
+
+        :raises APIUnavailable: WorkOS cannot be asked: answer 503, the key may be good.
+        :raises ClientRejected: WorkOS refused this app's own API key.
+        """
+        value = parse_bearer(self._environ.get("HTTP_AUTHORIZATION", ""))
+        return None if value is None else self._service.validate_api_key(value)
+
+    def check_recent_auth(self, max_age: float) -> bool:
+        """Say whether the person has proven who they are within ``max_age`` seconds.
+
+        For what a stolen session must not be enough for. If not, send the person to
+        ``sign_in_url(return_to, max_age=max_age)``. It is the claim ``auth_time`` that
+        counts, which a refresh does not renew; without it, and for nobody, the answer
+        is ``False``.
+
+        :param max_age: Seconds, 0 or more; exactly so many are recent.
+        :raises ValueError: ``max_age`` is not such a number.
+        """
+        if isinstance(max_age, bool) or not (
+            isinstance(max_age, int | float) and 0 <= max_age < math.inf
+        ):
+            raise ValueError("max_age must be seconds, 0 or more")
+        auth_time = self.session.claims.get("auth_time")
+        if auth_time is None:
+            return False
+        age: float = self._service.clock() - auth_time
+        return -CLOCK_SKEW <= age <= max_age
+
+    @property
+    def api(self) -> WorkOSClient:
+        """The WorkOS API with this app's credentials.
+
+        They may do anything: check what a request asks for before passing it on.
+        """
+        return self._service.api
+
     # For the middleware
 
     @property
@@ -235,12 +362,11 @@ class Auth:
 
         :param status: Of the response, which may lead into a flow.
         """
-        self._headers_sent = True
-        latest = self._service.latest_headers(self._result, self.cookies)
+        extra = self._current.start_response()
         if self._flows is None:
-            return latest
+            return extra
         self._leads_to_workos = self._flows.is_used(status, headers)
-        return [*latest, *self._flows.headers(self._environ, status, headers)]
+        return [*extra, *self._flows.headers(self._environ, status, headers)]
 
     def rewrite(self, status: str, headers: list[Header]) -> tuple[str, list[Header]]:
         """Return status and headers of the app, with ``challenge_401`` applied."""
@@ -253,33 +379,20 @@ class Auth:
             result=self._result,
             options=self._options,
             origin=self.origin,
-            framed=_is_framed(self._service),
+            framed=self._service.config.is_framed,
             start_url=self._links.start,
         )
-
-    def check_headers_unsent(self) -> None:
-        """Refuse a change that could not reach the browser any more.
-
-        :raises HeadersSent: The app has called ``start_response``.
-        """
-        if self._headers_sent:
-            raise HeadersSent(
-                "the session cannot change any more: its cookie belongs into headers "
-                "that the app has sent; change it before start_response is called"
-            )
 
     def change(self, result: AuthResult) -> None:
         """Replace who makes the request, from now on and in the response.
 
         :raises HeadersSent: It is too late.
         """
-        self.check_headers_unsent()
-        self._result = result
-        self.publish()
+        self._current.change(result)
 
     def publish(self) -> None:
         """Set what the app reads of ``environ`` to who makes the request."""
-        publish(self._environ, self.session, self._options.remote_user)
+        self._current.publish()
 
     # For the endpoints
 
@@ -361,7 +474,7 @@ class Auth:
         :raises ValueError: It is none of ours.
         """
         self._links.check_redirect_uri(redirect_uri)
-        self._service = self._service.with_redirect_uri(redirect_uri)
+        self._current.service = self._service.with_redirect_uri(redirect_uri)
         self._choice = Choice(redirect_uri)
 
     def follow_flow(self, flow: Flow | None) -> None:

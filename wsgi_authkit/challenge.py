@@ -34,21 +34,13 @@ from wsgi_authkit.responses import (
     redirect,
 )
 from wsgi_authkit.results import AuthResult
+from wsgi_authkit.service import organization_to_authorize
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
 #: Seconds that a browser waits before it tries an unavailable page again.
 RETRY_AFTER: Final = 3
-
-# Whom an organization has lost cannot sign in to it.
-_ORGANIZATION_LOST: Final = frozenset(
-    {
-        "invalid_organization_id",
-        "organization_membership_not_found",
-        "organization_not_found",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +125,9 @@ class Challenge:
     def _step_up(self) -> dict[str, Any]:
         """Return the options of a sign-in that takes the step WorkOS asked for."""
         error = self.result.error
-        if (
-            not isinstance(error, RefreshNeedsAuthorization)
-            or error.reason in _ORGANIZATION_LOST
-        ):
+        if not isinstance(error, RefreshNeedsAuthorization):
             return {}
-        return {"organization_id": error.organization_id}
+        return {"organization_id": organization_to_authorize(error)}
 
     def _unauthorized(self) -> Response:
         # Where a script runs is no place to come back to, so there is no return path.

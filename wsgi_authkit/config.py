@@ -179,6 +179,11 @@ class AuthKitConfig:
         """The origin of the redirect URI, such as ``https://app.example.com``."""
         return url_origin(self.redirect_uri)
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether the session is meant to work in a frame of another site."""
+        return self.cookie_same_site == "none"
+
     def secure_cookies(self, redirect_uri: str | None = None) -> bool:
         """Return whether cookies carry ``Secure``.
 
@@ -265,10 +270,22 @@ def _read_option(environ: Mapping[str, str], option: str) -> dict[str, object]:
     if option == "cookie_same_site" and len({v.lower() for v in values}) > 1:
         msg = f"differs from {names[1]}; unset one of the two"
         raise ValueError(msg)
-    return {option: _PARSERS.get(option, str)(values[0])}
+    return {option: parse_setting(option, values[0])}
 
 
-def _parse_boolean(value: str) -> bool:
+def parse_setting(name: str, text: str) -> object:
+    """Return the value of a setting that is written as the environment has it.
+
+    :raises ValueError: It cannot be read; the message goes on after the setting's name.
+    """
+    return _PARSERS.get(name, str)(text)
+
+
+def parse_boolean(value: str) -> bool:
+    """Return a truth value that is written as a word or as 0 or 1.
+
+    :raises ValueError: As :func:`parse_setting`.
+    """
     try:
         return _BOOLEANS[value.lower()]
     except KeyError:
@@ -276,14 +293,19 @@ def _parse_boolean(value: str) -> bool:
         raise ValueError(msg) from None
 
 
-def _parse_integer(value: str) -> int:
+def parse_integer(value: str) -> int:
+    """Return a whole number, 0 or more.
+
+    :raises ValueError: As :func:`parse_setting`.
+    """
     if not re.fullmatch(r"[0-9]{1,12}", value):
         msg = "must be a whole number, in decimal digits only"
         raise ValueError(msg)
     return int(value)
 
 
-def _parse_lines(value: str) -> tuple[str, ...]:
+def parse_lines(value: str) -> tuple[str, ...]:
+    """Return the lines that are not empty."""
     lines = (line.removesuffix("\r") for line in value.split("\n"))
     return tuple(line for line in lines if line)
 
@@ -294,11 +316,12 @@ def _parse_commas(value: str) -> tuple[str, ...]:
 
 
 _PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
-    "previous_cookie_passwords": _parse_lines,
-    "cookie_max_age": _parse_integer,
-    "api_https": _parse_boolean,
-    "api_port": _parse_integer,
+    "previous_cookie_passwords": parse_lines,
+    "cookie_max_age": parse_integer,
+    "api_https": parse_boolean,
+    "api_port": parse_integer,
     "issuer": _parse_commas,
+    "allow_insecure": parse_boolean,
 }
 
 
@@ -308,9 +331,13 @@ def _label(option: str) -> str:
 
 
 def _unknown_setting(name: str, known: Sequence[str]) -> str:
+    return f"{name} is not a setting; {suggestion(name, known)}"
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """Return which known name may be meant by an unknown one, or all of them."""
     close = difflib.get_close_matches(name.lower(), known, n=1)
-    fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-    return f"{name} is not a setting; {fix}"
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

@@ -273,6 +273,8 @@ class AuthorizationRequired(APIError):
         *,
         organization_id: str | None = None,
         connection_ids: Sequence[str] = (),
+        redirect_url: str | None = None,
+        details: Mapping[str, Any] | None = None,
         status_code: int | None = None,
         error: str | None = None,
         error_description: str | None = None,
@@ -289,6 +291,22 @@ class AuthorizationRequired(APIError):
         self.organization_id = organization_id
         #: The SSO connections that WorkOS names, for ``sso_required``.
         self.connection_ids: tuple[str, ...] = tuple(connection_ids)
+        #: Where WorkOS wants the browser to go on (``authkit_redirect_url``). ``None``
+        #: too where that is neither WorkOS nor a host that is configured.
+        self.redirect_url = redirect_url
+        #: All that WorkOS answered, such as ``organizations`` or
+        #: ``authentication_factors``: for sign-in pages of one's own. It holds secrets
+        #: and e-mail addresses; do not log it.
+        self.details: Mapping[str, Any] = dict(details or {})
+
+    @property
+    def pending_authentication_token(self) -> str | None:
+        """What the next grant of a sign-in page of one's own is asked with.
+
+        It goes with the person who was asked, and is not to be logged.
+        """
+        found = self.details.get("pending_authentication_token")
+        return found if isinstance(found, str) else None
 
 
 class ClientRejected(APIError):

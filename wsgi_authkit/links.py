@@ -117,11 +117,20 @@ class Links:
         """
         if return_to is None:
             return self.endpoint("sign-out")
-        if self.absolute_return_url(return_to) is None:
+        self.allowed_return_url(return_to)
+        return f"{self.endpoint('sign-out')}?{urlencode({'return_to': return_to})}"
+
+    def allowed_return_url(self, value: str) -> str:
+        """Return where a sign-out is to lead, as an absolute URL.
+
+        :raises ValueError: A sign-out must not end there.
+        """
+        url = self.absolute_return_url(value)
+        if url is None:
             raise ValueError(
                 "return_to must be a path on this site or one of allowed_return_urls"
             )
-        return f"{self.endpoint('sign-out')}?{urlencode({'return_to': return_to})}"
+        return url
 
     def absolute_return_url(self, value: str | None) -> str | None:
         """Return where a sign-out may lead as an absolute URL, ``None`` otherwise."""

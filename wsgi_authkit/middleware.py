@@ -15,7 +15,7 @@ from wsgi_authkit._logs import show_debug_logs
 from wsgi_authkit._wsgi import AUTH_KEY, Header, rewriting
 from wsgi_authkit.access import is_preflight
 from wsgi_authkit.api import WorkOSClient
-from wsgi_authkit.auth import Auth, identify
+from wsgi_authkit.auth import Auth
 from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.eager import EagerAuth
@@ -36,6 +36,7 @@ from wsgi_authkit.redirect_uris import (
     RedirectURIs,
     site_problems,
 )
+from wsgi_authkit.request_session import identify
 from wsgi_authkit.responses import is_public, private
 from wsgi_authkit.results import AuthResult
 from wsgi_authkit.service import AuthKitService

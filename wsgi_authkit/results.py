@@ -13,7 +13,7 @@ from wsgi_authkit.session import AnonymousSession, Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthResult:
-    """Who makes a request."""
+    """Who makes a request, from now on, and the headers that make it so."""
 
     session: Session | AnonymousSession
     headers: list[Header] = field(default_factory=list, repr=False)
@@ -67,15 +67,32 @@ class SignOutResult:
 class RefreshOutcome:
     """What an explicit refresh or a switch of organization came to.
 
-    ``refreshed``, ``switched``: :attr:`session` is the new one. ``reauthorize``: send
-    the browser to :attr:`url`. ``denied``: the session is over, :attr:`reason` says
-    why. ``unavailable``: the session is as it was, try again in :attr:`retry_after`
-    seconds.
+    :attr:`kind` is one of:
+
+    ``refreshed``, ``switched``
+        :attr:`session` is the new one.
+    ``reauthorize``
+        Send the browser to :attr:`url`: WorkOS asks for SSO, MFA or another choice of
+        organization, which :attr:`reason` names. The session is as it was.
+    ``denied``
+        The session is over, or there is none; :attr:`reason` says why, in the words of
+        :attr:`AnonymousSession.reason`.
+    ``unavailable``
+        Nobody can say. The session is as it was; try again in :attr:`retry_after`
+        seconds.
     """
 
     kind: Literal["refreshed", "switched", "reauthorize", "denied", "unavailable"]
     session: Session | None = None
+    #: Where to send the browser, as a top-level navigation.
     url: str | None = field(default=None, repr=False)
+    #: For ``reauthorize`` WorkOS's identifier, such as ``"sso_required"``.
     reason: str | None = None
+    #: For ``reauthorize``, the organization to sign in to; ``None`` where the person
+    #: cannot sign in to the one that was asked for.
+    organization_id: str | None = None
+    #: Seconds, for ``unavailable``.
     retry_after: float | None = None
     headers: list[Header] = field(default_factory=list, repr=False)
+    #: The refresh token that :attr:`headers` store, or delete as finished.
+    refresh_token: str | None = field(default=None, repr=False)

@@ -26,17 +26,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit._wsgi import Header, set_cookie_headers
-from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.api import ORGANIZATION_LOST, WorkOSClient
+from wsgi_authkit.api_keys import APIKey, APIKeyValidator
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.errors import (
     APIError,
+    AuthorizationRequired,
     BadSeal,
     CookieTooLarge,
     InvalidToken,
     RefreshError,
+    RefreshNeedsAuthorization,
     RefreshUnavailable,
 )
 from wsgi_authkit.refresh import RefreshCoordinator, RefreshResult, describe
@@ -100,6 +103,7 @@ class _State:
             config.client_id,
             monotonic=monotonic,
         )
+        self.api_keys = APIKeyValidator(self.api, clock=clock, monotonic=monotonic)
         self.verifier = TokenVerifier(
             key_set=KeySet(
                 self.api.fetch_jwks, archive=LedgerKeyArchive(self.ledger), clock=clock
@@ -259,12 +263,15 @@ class AuthKitService:
             current, found, cookies, context, navigation=navigation
         )
 
-    def latest_headers(self, result: AuthResult, cookies: Cookies) -> list[Header]:
+    def latest_headers(
+        self, result: AuthResult | RefreshOutcome, cookies: Cookies
+    ) -> list[Header]:
         """Return the headers of a result as they have to be sent by now.
 
         A response can take its time. Meanwhile another request may have refreshed the
         session further, or switched its organization; an older cookie that arrives
-        last would undo it, and a deletion would lose it.
+        last would undo it, and a deletion would lose it. What :meth:`clear_session` and
+        :meth:`sign_out` answer stays as it is: it is meant to delete.
         """
         if result.refresh_token is None or not result.headers:
             return result.headers
@@ -292,8 +299,11 @@ class AuthKitService:
         *,
         cookies: Cookies = None,
         redirect_uri: str | None = None,
-    ) -> HeadersResult:
-        """Return the headers that store a session.
+    ) -> AuthResult:
+        """Return a session that was made elsewhere, and the headers that store it.
+
+        An answer of ``api.authenticate`` is a new sign-in, also to a session that was
+        signed out here. Any other value of such a session is refused.
 
         :param value: A session, an answer of ``api.authenticate``, or a mapping with
             access token, refresh token, ``user`` and ``impersonator`` in snake_case or
@@ -301,21 +311,32 @@ class AuthKitService:
         :param cookies: The request's cookies, so that what an earlier session left
             behind can be deleted.
         :param redirect_uri: Decides about ``Secure``, in place of the configured one.
-        :raises InvalidToken: The access token is not good, or not this user's.
+        :raises InvalidToken: The access token is not good, or not this user's, or the
+            session was signed out here.
         :raises KeySetUnavailable: Nobody can say at present.
         :raises CookieTooLarge: The session does not fit into cookies.
         """
         payload = to_payload(value)
-        make_session(payload, self._state.verifier.verify(payload.access_token))
-        return HeadersResult(
-            headers=self._save(self._seal(payload), cookies, redirect_uri)
+        claims = self._state.verifier.verify(payload.access_token)
+        session = make_session(payload, claims, clock=self.clock)
+        headers = self._save(self._seal(payload), cookies, redirect_uri)
+        if isinstance(value, Authentication):
+            self._state.coordinator.revive(session.session_id)
+        elif self._state.coordinator.has_ended(session.session_id):
+            raise InvalidToken("the session was signed out; it cannot be saved again")
+        return AuthResult(
+            session=session,
+            headers=headers,
+            refresh_token=payload.refresh_token,
         )
 
     def clear_session(
         self, *, cookies: Cookies = None, redirect_uri: str | None = None
-    ) -> HeadersResult:
+    ) -> AuthResult:
         """Return the headers that delete the session; it goes on at WorkOS."""
-        return HeadersResult(headers=self._clear(cookies, redirect_uri))
+        return AuthResult(
+            session=AnonymousSession(), headers=self._clear(cookies, redirect_uri)
+        )
 
     def sign_out(
         self,
@@ -356,17 +377,58 @@ class AuthKitService:
         organization_id: str | None = None,
         *,
         cookies: Cookies = None,
+        return_to: str | None = None,
+        sign_in_path: str | None = None,
+        **options: Any,
+    ) -> RefreshOutcome:
+        """Refresh a session now, and switch it to an organization if one is named.
+
+        Expected answers of WorkOS are outcomes, never exceptions. The headers of the
+        outcome have to be sent, whatever its kind: for ``reauthorize`` they carry the
+        verifier cookie of the sign-in that has been started.
+
+        :param cookies: The request's cookies.
+        :param return_to: Where a new authorization comes back to.
+        :param sign_in_path: As for :meth:`create_authorization`.
+        :param options: Those of :meth:`renew_session`.
+        :raises ValueError: ``organization_id`` is not a string.
+        """
+        outcome = self.renew_session(
+            session, organization_id, cookies=cookies, **options
+        )
+        if outcome.kind != "reauthorize" or outcome.url is not None:
+            return outcome
+        start = self.create_authorization(
+            return_to=return_to,
+            cookies=cookies,
+            sign_in_path=sign_in_path,
+            organization_id=outcome.organization_id,
+        )
+        return replace(outcome, url=start.url, headers=start.headers)
+
+    def renew_session(
+        self,
+        session: Session,
+        organization_id: str | None = None,
+        *,
+        cookies: Cookies = None,
         client: ClientInfo | None = None,
         navigation: bool = False,
         on_refresh: OnRefreshed = ignore,
         on_refresh_error: OnNotRefreshed = ignore,
     ) -> RefreshOutcome:
-        """Refresh a session now, and switch it to an organization if one is named.
+        """Refresh a session as :meth:`refresh_session` does, and start no sign-in.
 
-        Expected answers of WorkOS are outcomes, never exceptions.
+        For who has sign-in URLs of their own: of ``reauthorize``, ``url`` is ``None``
+        unless WorkOS itself says where to go on, and ``organization_id`` is the
+        organization to sign in to.
 
+        :param client: Whom the call is made for.
         :param navigation: As for :meth:`with_auth`; the hooks too.
+        :raises ValueError: ``organization_id`` is not a string.
         """
+        if not isinstance(organization_id, str | None):
+            raise ValueError("organization_id must be a string")  # noqa: TRY004
         wanted = organization_id or None
         found = SealedSession(
             sealed="",
@@ -375,12 +437,29 @@ class AuthKitService:
             session=session,
             expired=False,
         )
+        redirect_urls: list[str | None] = []
+
+        def note(error: RefreshError, transient: bool) -> None:
+            cause = error.__cause__
+            if isinstance(cause, AuthorizationRequired):
+                redirect_urls.append(cause.redirect_url)
+            on_refresh_error(error, transient)
+
         context = RefreshContext(
-            client=client, on_refresh=on_refresh, on_refresh_error=on_refresh_error
+            client=client, on_refresh=on_refresh, on_refresh_error=note
         )
         result = self._state.refresher.refresh(
             found, context, explicit=True, wanted=wanted
         )
+        error = describe(result)
+        if isinstance(error, RefreshNeedsAuthorization):
+            return RefreshOutcome(
+                kind="reauthorize",
+                reason=error.reason,
+                # Only who made the call gets it: it belongs to one browser.
+                url=next(iter(redirect_urls), None),
+                organization_id=organization_to_authorize(error),
+            )
         return self._outcome(result, session, wanted, cookies, navigation=navigation)
 
     def switch_organization(
@@ -389,8 +468,22 @@ class AuthKitService:
         """Switch a session to another organization.
 
         :param options: Those of :meth:`refresh_session`.
+        :raises ValueError: ``organization_id`` is empty or not a string.
         """
+        if not organization_id:
+            raise ValueError("organization_id must name an organization")
         return self.refresh_session(session, organization_id, **options)
+
+    def validate_api_key(self, value: str) -> APIKey | None:
+        """Return an API key of the app's customers, ``None`` if it is not valid.
+
+        WorkOS is asked, and its answer remembered by the key's hash in this process: 60
+        seconds for a valid key, never beyond its expiry, and 10 for an invalid one.
+
+        :raises APIUnavailable: WorkOS cannot be asked: nobody knows about the key.
+        :raises ClientRejected: WorkOS refused the app's own API key.
+        """
+        return self._state.api_keys.validate(value)
 
     def create_sign_in(self, **options: Any) -> AuthorizationResult:
         """Start a sign-in, see :meth:`create_authorization`."""
@@ -593,35 +686,32 @@ class AuthKitService:
         navigation: bool,
     ) -> RefreshOutcome:
         if result.kind in ("rejected", "ended"):
-            reason = "revoked" if result.kind == "ended" else "refresh_rejected"
+            ended = result.kind == "ended"
             clear = navigation and not result.contested
-            headers = self._clear(cookies) if clear else []
-            return RefreshOutcome(kind="denied", reason=reason, headers=headers)
-        if result.kind == "reauthorize":
-            start = self.create_authorization(
-                cookies=cookies,
-                organization_id=wanted or session.organization_id,
-            )
             return RefreshOutcome(
-                kind="reauthorize",
-                url=start.url,
-                reason=result.reason,
-                headers=start.headers,
+                kind="denied",
+                reason="revoked" if ended else "refresh_rejected",
+                headers=self._clear(cookies) if clear else [],
+                # A newer session than the refused one is not deleted.
+                refresh_token=None if ended else session._payload.refresh_token,
             )
-        opened = (
-            self._state.reader.open(result.sealed)
-            if result.kind == "refreshed"
-            else None
-        )
+        if result.kind != "refreshed":
+            return RefreshOutcome(kind="unavailable", retry_after=result.retry_after)
+        opened = self._state.reader.open(result.sealed)
+        headers = self._try_save(result.sealed, cookies)
         if not isinstance(opened, SealedSession) or opened.session is None:
-            headers = self._try_save(result.sealed, cookies) if result.sealed else []
+            # Stored all the same: its refresh token is the only good one.
             return RefreshOutcome(
-                kind="unavailable", retry_after=result.retry_after, headers=headers
+                kind="unavailable",
+                retry_after=result.retry_after,
+                headers=headers,
+                refresh_token=result.refresh_token,
             )
         return RefreshOutcome(
             kind="switched" if wanted else "refreshed",
             session=opened.session,
-            headers=self._try_save(opened.sealed, cookies),
+            headers=headers,
+            refresh_token=opened.payload.refresh_token,
         )
 
     def _seal(self, payload: SessionPayload) -> str:
@@ -684,6 +774,14 @@ def to_payload(
         return parse_payload(value)
     except BadSeal as error:
         raise InvalidToken(str(error)) from error
+
+
+def organization_to_authorize(error: RefreshNeedsAuthorization) -> str | None:
+    """Return the organization to sign in to after a step-up was asked for.
+
+    Whom an organization has lost cannot sign in to it: ``None`` lets AuthKit ask.
+    """
+    return None if error.reason in ORGANIZATION_LOST else error.organization_id
 
 
 def _served(found: SealedSession) -> AuthResult:

@@ -16,23 +16,27 @@ import requests
 from wsgi_authkit import (
     AnonymousSession,
     APIError,
+    APIKey,
+    APIKeyOwner,
     Auth,
+    Authentication,
     AuthKitConfig,
     AuthKitError,
     AuthKitMiddleware,
     AuthKitService,
+    AuthorizationRequired,
     ConfigurationError,
     CookieSessionStorage,
     Impersonator,
     InvalidToken,
     RateLimited,
+    RefreshOutcome,
     Session,
     SessionStorage,
     SignInEvent,
     User,
 )
 from wsgi_authkit.api import WorkOSClient
-from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.stores import MemoryStore, Store
 from wsgi_authkit.testing import Clock, FakeWorkOS, LostResponse
 
@@ -62,6 +66,37 @@ def page(auth: Auth) -> str:
         return "WorkOS cannot be reached just now."
     link = auth.sign_in_url("/reports", organization_id="org_1", max_age=300)
     return f'<a href="{link}">Sign in</a> <a href="{auth.sign_up_url()}">Sign up</a>'
+
+
+def changes(auth: Auth) -> str:
+    assert_type(auth.api, WorkOSClient)
+    assert_type(auth.check_recent_auth(300), bool)
+    assert_type(auth.validate_api_key(), APIKey | None)
+    auth.save_session({"accessToken": "…", "refreshToken": "…", "user": {"id": "…"}})
+    auth.save_session(auth.api.authenticate("password", email="a@b.c", password="pw"))
+    if auth.session:
+        auth.save_session(auth.session)
+    auth.clear_session()
+    outcome = auth.refresh()
+    assert_type(outcome, RefreshOutcome)
+    assert_type(auth.switch_organization("org_1", return_to="/"), RefreshOutcome)
+    assert_type(outcome.session, Session | None)
+    if outcome.kind == "reauthorize":
+        return outcome.url or ""
+    return auth.sign_out("/bye")
+
+
+def for_programs(auth: Auth) -> str:
+    key = auth.validate_api_key()
+    if key is None or not key.has_permission("reports:read"):
+        return "401"
+    assert_type(key.owner, APIKeyOwner)
+    assert_type(key.organization_id, str | None)
+    return key.owner.id
+
+
+def next_step(error: AuthorizationRequired) -> str | None:
+    return error.pending_authentication_token or error.details.get("organizations")
 
 
 def attributes(session: Session | AnonymousSession) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from wsgi_authkit._wsgi import Header
 from wsgi_authkit.access import is_person, is_prefetch
-from wsgi_authkit.auth import Auth, identify
+from wsgi_authkit.auth import Auth
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.endpoints._failure import ask_app, explain, fail, with_headers
 from wsgi_authkit.endpoints._query import parse_query
@@ -22,6 +22,7 @@ from wsgi_authkit.errors import (
 from wsgi_authkit.loop import Marker
 from wsgi_authkit.marker import find_marker, marker_headers
 from wsgi_authkit.options import SignInEvent
+from wsgi_authkit.request_session import identify
 from wsgi_authkit.responses import Response, onward_page, redirect
 from wsgi_authkit.results import CallbackResult
 

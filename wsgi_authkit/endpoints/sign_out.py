@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from wsgi_authkit._wsgi import Header, read_body, set_cookie_headers
+from wsgi_authkit._wsgi import read_body
 from wsgi_authkit.access import has_same_origin_proof, is_prefetch, prefers_json
 from wsgi_authkit.auth import Auth
-from wsgi_authkit.eager import EAGER_COOKIE, take_back
+from wsgi_authkit.eager import take_back
 from wsgi_authkit.endpoints._query import parse_fields, parse_query
 from wsgi_authkit.errors import AuthorizationError
-from wsgi_authkit.marker import no_marker_headers
 from wsgi_authkit.responses import (
     Response,
     json_error,
@@ -30,7 +28,6 @@ from wsgi_authkit.responses import (
     post_button,
     redirect,
 )
-from wsgi_authkit.session_storage import CookieSessionStorage
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -87,60 +84,19 @@ def _forbidden(auth: Auth) -> WSGIApplication:
 
 
 def _sign_out(auth: Auth, return_to: str | None) -> WSGIApplication:
-    target = _allowed(auth, return_to)
-    session_ids = auth.service.session_ids(auth.cookies)
-    headers = [
-        *auth.service.clear_session(cookies=auth.cookies).headers,
-        *_host_only_headers(auth),
-        *auth.service.clear_pending_verifier(
-            cookies=auth.cookies, sign_in_path=auth.sign_in_path
-        ).headers,
-        *no_marker_headers(auth.service, auth.sign_in_path),
-        *_no_token_headers(auth),
-    ]
-    url = target or auth.site_url(auth.return_path(None))
-    for session_id in reversed(session_ids):
-        # Several at once only when a sibling site planted some: the likeliest is last,
-        # and it is the one whose hosted session is ended too.
-        url = auth.service.sign_out(
-            session_id, target, revoke=auth.options.revoke_on_sign_out
-        ).logout_url
-        log.info("session %s signed out", session_id)
-    if prefers_json(auth.environ):
-        return json_response({"logoutUrl": url}, headers=headers)
-    return redirect(url, headers, see_other=True)
-
-
-def _host_only_headers(auth: Auth) -> list[Header]:
-    """Return the headers that delete a session from before ``cookie_domain`` was set.
-
-    It has this host for its domain and would come back with every request.
-    """
-    config = auth.service.config
-    if config.cookie_domain is None or config.cookie_name not in auth.cookies:
-        return []
-    earlier = CookieSessionStorage(replace(config, cookie_domain=None))
-    return set_cookie_headers(
-        earlier.clear_session(auth.cookies, secure=config.secure_cookies())
-    )
-
-
-def _no_token_headers(auth: Auth) -> list[Header]:
-    # One without the option is that of a JavaScript library on this host.
-    if not auth.options.eager_auth and EAGER_COOKIE not in auth.cookies:
-        return []
-    return take_back(secure=auth.service.config.secure_cookies())
-
-
-def _allowed(auth: Auth, return_to: str | None) -> str | None:
-    """Return the absolute URL to end at, ``None`` for WorkOS's default."""
-    target = auth.absolute_return_url(return_to)
-    if return_to and target is None:
+    if return_to and auth.absolute_return_url(return_to) is None:
         log.warning(
             "a sign-out's return_to was ignored: it is neither a path on this site nor "
             "one of sign_out_return_to and allowed_return_urls"
         )
-    return target or auth.absolute_return_url(auth.options.sign_out_return_to)
+        return_to = None
+    url = auth.sign_out(return_to or None)
+    headers = list(auth.start_response())
+    if auth.options.eager_auth:
+        headers += take_back(secure=auth.service.config.secure_cookies())
+    if prefers_json(auth.environ):
+        return json_response({"logoutUrl": url}, headers=headers)
+    return redirect(url, headers, see_other=True)
 
 
 def _query_return_to(auth: Auth) -> str | None:

@@ -122,9 +122,30 @@ class FakeMembership:
     id: str
     user_id: str
     organization_id: str
+    created_at: float
     role: str = "member"
     roles: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
+
+    def to_wire(self, organization: FakeOrganization) -> dict[str, Any]:
+        """Return the membership object of WorkOS's responses.
+
+        :param organization: Which it is a membership of.
+        """
+        return {
+            "object": "organization_membership",
+            "id": self.id,
+            "user_id": self.user_id,
+            "organization_id": self.organization_id,
+            "organization_name": organization.name,
+            "status": "active",
+            "directory_managed": False,
+            "custom_attributes": {},
+            "role": {"slug": self.role},
+            "roles": [{"slug": slug} for slug in self.roles or (self.role,)],
+            "created_at": iso(self.created_at),
+            "updated_at": iso(self.created_at),
+        }
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

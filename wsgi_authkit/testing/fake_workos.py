@@ -73,9 +73,16 @@ _ENDPOINTS: Final = (
     ("authorize_form", "POST", re.compile(AUTHORIZE_PATH)),
     ("logout", "GET", re.compile(r"/user_management/sessions/logout")),
     ("authenticate", "POST", re.compile(r"/user_management/authenticate")),
+    ("magic_auth", "POST", re.compile(r"/user_management/magic_auth")),
+    (
+        "email_verification",
+        "GET",
+        re.compile(r"/user_management/email_verification/([^/]+)"),
+    ),
     ("revoke_session", "POST", re.compile(r"/user_management/sessions/revoke")),
     ("user_sessions", "GET", re.compile(r"/user_management/users/([^/]+)/sessions")),
     ("user", "GET", re.compile(r"/user_management/users/([^/]+)")),
+    ("memberships", "GET", re.compile(r"/user_management/organization_memberships")),
     ("organization", "GET", re.compile(r"/organizations/([^/]+)")),
     ("jwks", "GET", re.compile(r"/sso/jwks/([^/]+)")),
     ("api_key_validation", "POST", re.compile(r"/api_keys/validations")),
@@ -150,14 +157,14 @@ class FakeWorkOS:
         parts = (self.settings, self._directory, self._sessions)
         self._grants = Grants(*parts, self._tokens, clock)
         self._hosted = HostedAuthKit(*parts, clock, self.add_user)
-        self._resources = Resources(*parts, clock)
+        self._resources = Resources(*parts, clock, self.add_user)
 
     @classmethod
     def with_demo_data(cls, **options: Any) -> Self:
-        """Return a fake that knows three people and two organizations.
+        """Return a fake that knows three people and three organizations.
 
-        Ada administers Acme and is a member of Globex, Grace is a member of Acme, and
-        Alan belongs to no organization.
+        Ada administers Acme and is a member of Globex and of Initech, which asks for
+        SSO. Grace is a member of Acme, and Alan belongs to no organization.
 
         :param options: What the constructor takes.
         """
@@ -177,9 +184,13 @@ class FakeWorkOS:
         globex = fake.add_organization(
             "Globex", id="org_globex", domains=["globex.example"]
         )
+        initech = fake.add_organization(
+            "Initech", id="org_initech", domains=["initech.example"], sso_required=True
+        )
         manage = ("reports:read", "reports:write", "members:manage")
         fake.add_membership(ada, acme, role="admin", permissions=manage)
         fake.add_membership(ada, globex, permissions=["reports:read"])
+        fake.add_membership(ada, initech, permissions=["reports:read"])
         fake.add_membership(grace, acme, permissions=["reports:read"])
         return fake
 
@@ -290,6 +301,7 @@ class FakeWorkOS:
             id=new_id("om"),
             user_id=user.id,
             organization_id=organization.id,
+            created_at=self._clock(),
             role=role,
             roles=tuple(roles),
             permissions=tuple(permissions),
@@ -519,7 +531,8 @@ class FakeWorkOS:
         :param fault: One of :mod:`wsgi_authkit.testing.faults`, or a status code.
         :param path: A path, or an endpoint's name: ``authorize``,
             ``authorize_form``, ``authenticate``, ``logout``, ``jwks``,
-            ``revoke_session``, ``user``, ``user_sessions``, ``organization``,
+            ``revoke_session``, ``user``, ``user_sessions``, ``memberships``,
+            ``organization``, ``magic_auth``, ``email_verification``,
             ``api_key_validation``, ``claim_nonce``, ``index``.
             ``None`` is every path. ``refresh`` and ``exchange`` name the grants.
         :param grant_type: Only token requests of this grant.
@@ -613,9 +626,12 @@ class FakeWorkOS:
             "authorize_form": self._hosted.submit,
             "logout": self._hosted.log_out,
             "authenticate": self._grants.authenticate,
+            "magic_auth": self._resources.magic_auth,
+            "email_verification": self._resources.email_verification,
             "revoke_session": self._resources.revoke_session,
             "user_sessions": self._resources.user_sessions,
             "user": self._resources.user,
+            "memberships": self._resources.memberships,
             "organization": self._resources.organization,
             "jwks": self._jwks,
             "api_key_validation": self._resources.validate_api_key,

@@ -261,20 +261,29 @@ class Grants:
     def _verification_required(self, user: FakeUser) -> Refusal:
         pending = new_id("pending")
         self._pending[pending] = user
+        sent = self._sessions.send_digits("email_verification", user)
         return api_error(
             403,
             "email_verification_required",
             "Email ownership must be verified before authentication.",
             pending_authentication_token=pending,
             email=user.email,
-            email_verification_id=new_id("email_verification"),
+            email_verification_id=sent.id,
         )
 
     def _magic_auth(self, fields: Fields) -> dict[str, Any]:
         user = self._directory.user_by_email(fields["email"])
-        if user is None or not self._sessions.spend_digits(fields["code"], user):
-            raise _invalid_digits()
+        if user is None:
+            raise _bad_digits("invalid_one_time_code")
+        self._spend_digits(fields, user)
+        # Who reads the mails of an address owns it.
+        user.email_verified = True
         return self._sign_in(self._by(user, "MagicAuth"), fields)
+
+    def _spend_digits(self, fields: Fields, user: FakeUser) -> None:
+        problem = self._sessions.spend_digits(fields["code"], user)
+        if problem is not None:
+            raise _bad_digits(problem)
 
     def _email_verification(self, fields: Fields) -> dict[str, Any]:
         pending = fields["pending_authentication_token"]
@@ -285,8 +294,7 @@ class Grants:
                 "invalid_pending_authentication_token",
                 "The pending authentication token is invalid or has expired.",
             )
-        if not self._sessions.spend_digits(fields["code"], user):
-            raise _invalid_digits()
+        self._spend_digits(fields, user)
         del self._pending[pending]
         user.email_verified = True
         return self._sign_in(self._by(user, "Password"), fields)
@@ -304,8 +312,8 @@ def _invalid_code(code: str) -> Refusal:
     return oauth_error("invalid_grant", f"The code '{code}' has expired or is invalid.")
 
 
-def _invalid_digits() -> Refusal:
-    return api_error(400, "invalid_one_time_code", "Invalid one-time code.")
+def _bad_digits(problem: str) -> Refusal:
+    return api_error(400, problem, "The one-time code cannot be used.")
 
 
 def _verifies(entry: OneTimeCode, code_verifier: str | None) -> bool:

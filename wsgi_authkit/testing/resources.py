@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from wsgi_authkit.testing._http import (
     Request,
@@ -11,13 +11,20 @@ from wsgi_authkit.testing._http import (
     json_response,
     message_error,
 )
-from wsgi_authkit.testing.directory import Directory, new_id
+from wsgi_authkit.testing.directory import (
+    Directory,
+    FakeMembership,
+    FakeUser,
+    new_id,
+)
 from wsgi_authkit.testing.sessions import FakeSession, Sessions
 from wsgi_authkit.testing.settings import Settings
 
+_Record = TypeVar("_Record", FakeSession, FakeMembership)
+
 
 class Resources:
-    """Users, sessions, organizations, API keys and claim nonces."""
+    """Users, sessions, organizations and their members, codes, API keys, nonces."""
 
     def __init__(
         self,
@@ -25,7 +32,9 @@ class Resources:
         directory: Directory,
         sessions: Sessions,
         clock: Callable[[], float],
+        add_user: Callable[[str], FakeUser],
     ) -> None:
+        self._add_user = add_user
         self._settings = settings
         self._directory = directory
         self._sessions = sessions
@@ -44,13 +53,9 @@ class Resources:
         self._check_bearer(request)
         if user_id not in self._directory.users:
             raise message_error(404, "User not found.")
-        page, before, after = _page(self._sessions.of_user(user_id), request)
-        body = {
-            "object": "list",
-            "data": [session.to_wire(self._clock()) for session in page],
-            "list_metadata": {"before": before, "after": after},
-        }
-        return json_response(200, body)
+        now = self._clock()
+        sessions = self._sessions.of_user(user_id)
+        return _list(request, sessions, lambda session: session.to_wire(now))
 
     def revoke_session(self, request: Request) -> Response:
         """Answer ``POST /user_management/sessions/revoke``."""
@@ -60,6 +65,22 @@ class Resources:
             raise message_error(400, "Session not found.")
         return json_response(200, {})
 
+    def magic_auth(self, request: Request) -> Response:
+        """Answer ``POST /user_management/magic_auth``: send a code to an address."""
+        self._check_bearer(request)
+        email = _string(request, "email", status=422)
+        user = self._directory.user_by_email(email) or self._add_user(email)
+        sent = self._sessions.send_digits("magic_auth", user)
+        return json_response(201, sent.to_wire())
+
+    def email_verification(self, request: Request, sent_id: str) -> Response:
+        """Answer ``GET /user_management/email_verification/{id}``."""
+        self._check_bearer(request)
+        sent = self._sessions.sent_codes.get(sent_id)
+        if sent is None or sent.kind != "email_verification":
+            raise message_error(404, "Email verification not found.")
+        return json_response(200, sent.to_wire())
+
     def organization(self, request: Request, organization_id: str) -> Response:
         """Answer ``GET /organizations/{id}``."""
         self._check_bearer(request)
@@ -67,6 +88,27 @@ class Resources:
         if organization is None:
             raise message_error(404, "Organization not found.")
         return json_response(200, organization.to_wire())
+
+    def memberships(self, request: Request) -> Response:
+        """Answer ``GET /user_management/organization_memberships``.
+
+        All memberships of the fake are active, so there is nothing else to filter by.
+        """
+        self._check_bearer(request)
+        wanted = dict(request.query)
+        if not wanted.keys() & {"user_id", "organization_id"}:
+            raise message_error(422, "The user_id or organization_id is required.")
+        found = [
+            entry
+            for entry in self._directory.memberships
+            if wanted.get("user_id", entry.user_id) == entry.user_id
+            and wanted.get("organization_id", entry.organization_id)
+            == entry.organization_id
+        ]
+        known = self._directory.organizations
+        return _list(
+            request, found, lambda entry: entry.to_wire(known[entry.organization_id])
+        )
 
     def validate_api_key(self, request: Request) -> Response:
         """Answer ``POST /api_keys/validations``; an unknown key is no error."""
@@ -106,9 +148,23 @@ def _string(request: Request, name: str, *, status: int) -> str:
     return value
 
 
+def _list(
+    request: Request,
+    records: Sequence[_Record],
+    to_wire: Callable[[_Record], dict[str, Any]],
+) -> Response:
+    page, before, after = _page(records, request)
+    body = {
+        "object": "list",
+        "data": [to_wire(record) for record in page],
+        "list_metadata": {"before": before, "after": after},
+    }
+    return json_response(200, body)
+
+
 def _page(
-    sessions: Sequence[FakeSession], request: Request
-) -> tuple[list[FakeSession], str | None, str | None]:
+    records: Sequence[_Record], request: Request
+) -> tuple[list[_Record], str | None, str | None]:
     """Return one page of the list, and its cursors."""
     params = dict(request.query)
     limit = params.get("limit", "10")
@@ -117,7 +173,7 @@ def _page(
         raise message_error(422, "The limit has to be 1 to 100.")
     if order not in ("desc", "asc", "normal"):
         raise message_error(422, "The order has to be desc, asc or normal.")
-    entries = list(sessions)
+    entries = list(records)
     if order == "desc":
         entries.reverse()
     start, end = _window([entry.id for entry in entries], params, int(limit))

@@ -48,6 +48,31 @@ class OneTimeCode:
     code_challenge: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentCode:
+    """Six digits that were sent by e-mail, as the API tells them to the server."""
+
+    id: str
+    #: ``magic_auth`` or ``email_verification``.
+    kind: str
+    user: FakeUser
+    code: str = field(repr=False)
+    created_at: float
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return it as WorkOS sends it."""
+        return {
+            "object": self.kind,
+            "id": self.id,
+            "user_id": self.user.id,
+            "email": self.user.email,
+            "code": self.code,
+            "expires_at": iso(self.created_at + CODE_LIFETIME),
+            "created_at": iso(self.created_at),
+            "updated_at": iso(self.created_at),
+        }
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class FakeSession:
     """A session at WorkOS; instants are Unix seconds."""
@@ -116,6 +141,9 @@ class Sessions:
         self._clock = clock
         self._codes: dict[str, OneTimeCode] = {}
         self._digits: dict[str, OneTimeCode] = {}
+        self._spent_digits: set[str] = set()
+        #: By id.
+        self.sent_codes: dict[str, SentCode] = {}
         self._refresh_tokens: dict[str, RefreshToken] = {}
         #: By session id.
         self.by_id: dict[str, FakeSession] = {}
@@ -138,15 +166,36 @@ class Sessions:
         """Return a new single-use code of six digits, as e-mails carry."""
         digits = f"{secrets.randbelow(1_000_000):06}"
         self._digits[digits] = self._one_time_code(sign_in, None)
+        self._spent_digits.discard(digits)
         return digits
 
-    def spend_digits(self, digits: str, user: FakeUser) -> bool:
-        """Make a code of :meth:`create_digits` unusable; return whether it was good."""
-        entry = self._fresh(self._digits.get(digits))
+    def send_digits(self, kind: str, user: FakeUser) -> SentCode:
+        """Send a code of six digits to a person."""
+        now = self._clock()
+        sign_in = SignIn(
+            user=user, authentication_method="MagicAuth", authenticated_at=now
+        )
+        sent = SentCode(
+            id=new_id(kind),
+            kind=kind,
+            user=user,
+            code=self.create_digits(sign_in),
+            created_at=now,
+        )
+        self.sent_codes[sent.id] = sent
+        return sent
+
+    def spend_digits(self, digits: str, user: FakeUser) -> str | None:
+        """Make a code unusable; return WorkOS's identifier where it was not good."""
+        entry = self._digits.get(digits)
         if entry is None or entry.sign_in.user is not user:
-            return False
-        del self._digits[digits]
-        return True
+            return "invalid_one_time_code"
+        if digits in self._spent_digits:
+            return "one_time_code_previously_used"
+        if self._fresh(entry) is None:
+            return "one_time_code_expired"
+        self._spent_digits.add(digits)
+        return None
 
     def create(
         self,

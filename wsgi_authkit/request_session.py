@@ -1,0 +1,247 @@
+"""The session of one request, from its cookie to the headers that go out.
+
+An app may change it until it calls ``start_response``. The last change wins: each
+brings the whole of its headers, so no cookie is set twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from wsgi_authkit._wsgi import Header, set_cookie_headers
+from wsgi_authkit.access import client_info, is_navigation
+from wsgi_authkit.eager import EAGER_COOKIE, take_back
+from wsgi_authkit.errors import (
+    HeadersSent,
+    RefreshNeedsAuthorization,
+    RefreshUnavailable,
+)
+from wsgi_authkit.identity import publish
+from wsgi_authkit.marker import no_marker_headers
+from wsgi_authkit.options import Options
+from wsgi_authkit.results import AuthResult, RefreshOutcome
+from wsgi_authkit.service import AuthKitService, organization_to_authorize
+from wsgi_authkit.session import AnonymousSession, Reason
+from wsgi_authkit.session_storage import CookieSessionStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from wsgiref.types import WSGIEnvironment
+
+    from wsgi_authkit.authentication import Authentication
+    from wsgi_authkit.session import Session
+
+log = logging.getLogger(__name__)
+
+
+def identify(
+    service: AuthKitService, options: Options, environ: WSGIEnvironment
+) -> AuthResult:
+    """Return who makes a request; a refresh on the way is told to the app's hooks."""
+    return service.with_auth(
+        environ.get("HTTP_COOKIE", ""), **_refresh_options(service, options, environ)
+    )
+
+
+class RequestSession:
+    """Who makes a request, and what about that changes in it."""
+
+    __slots__ = ("_environ", "_options", "headers_sent", "result", "service")
+
+    def __init__(
+        self,
+        service: AuthKitService,
+        options: Options,
+        environ: WSGIEnvironment,
+        result: AuthResult,
+    ) -> None:
+        self._options = options
+        self._environ = environ
+        #: The service, for the redirect URI of the request.
+        self.service = service
+        #: Whether the app has called ``start_response``.
+        self.headers_sent = False
+        #: The session, and the headers that make it so.
+        self.result = result
+
+    def start_response(self) -> list[Header]:
+        """Return the headers to add to the app's; no change is possible afterwards."""
+        self.headers_sent = True
+        return self.service.latest_headers(self.result, self._cookies)
+
+    def check_headers_unsent(self) -> None:
+        """Refuse a change that could not reach the browser any more.
+
+        :raises HeadersSent: The app has called ``start_response``.
+        """
+        if self.headers_sent:
+            raise HeadersSent(
+                "the session cannot change any more: its cookie belongs into headers "
+                "that the app has sent; change it before start_response is called"
+            )
+
+    def change(self, result: AuthResult) -> None:
+        """Replace who makes the request, from now on and in the response.
+
+        :raises HeadersSent: It is too late.
+        """
+        self.check_headers_unsent()
+        self.result = result
+        self.publish()
+
+    def publish(self) -> None:
+        """Set what the app reads of ``environ`` to who makes the request."""
+        publish(self._environ, self.result.session, self._options.remote_user)
+
+    def refresh(self, organization_id: str | None) -> RefreshOutcome:
+        """Refresh the session, see :meth:`Auth.refresh`; ``url`` may be missing.
+
+        :raises HeadersSent: It is too late; WorkOS was not asked.
+        """
+        self.check_headers_unsent()
+        session = self.result.session
+        if isinstance(session, AnonymousSession):
+            return self._not_signed_in(session, organization_id)
+        outcome = self.service.renew_session(
+            session,
+            organization_id,
+            cookies=self._cookies,
+            **_refresh_options(self.service, self._options, self._environ),
+        )
+        changed = self._changed(outcome)
+        if changed is not None:
+            self.change(changed)
+        return outcome
+
+    def save(self, value: Session | Authentication | Mapping[str, Any]) -> None:
+        """Store a session that was made elsewhere, see :meth:`Auth.save_session`.
+
+        :raises HeadersSent: It is too late.
+        """
+        self.check_headers_unsent()
+        self.change(self.service.save_session(value, cookies=self._cookies))
+
+    def clear(self) -> None:
+        """Delete the session, see :meth:`Auth.clear_session`.
+
+        :raises HeadersSent: It is too late.
+        """
+        self.check_headers_unsent()
+        self.change(self.service.clear_session(cookies=self._cookies))
+
+    def end(self, return_to: str | None, sign_in_path: str) -> str | None:
+        """Sign out, see :meth:`Auth.sign_out`.
+
+        :param return_to: The absolute URL to end at.
+        :returns: The URL that ends the session at WorkOS, ``None`` without a session.
+        :raises HeadersSent: It is too late.
+        """
+        self.check_headers_unsent()
+        service, cookies = self.service, self._cookies
+        # Several at once only when a sibling site planted some: the likeliest is first,
+        # and it is the one whose hosted session is ended too.
+        ids = dict.fromkeys(
+            [self.result.session.session_id or "", *service.session_ids(cookies)]
+        )
+        ids.pop("", None)
+        url = None
+        for session_id in reversed(ids):
+            url = service.sign_out(
+                session_id, return_to, revoke=self._options.revoke_on_sign_out
+            ).logout_url
+            log.info("session %s signed out", session_id)
+        self.change(
+            AuthResult(
+                session=AnonymousSession("revoked" if ids else "no_cookie"),
+                headers=self._sign_out_headers(sign_in_path),
+            )
+        )
+        return url
+
+    def _sign_out_headers(self, sign_in_path: str) -> list[Header]:
+        """Return the headers that leave nothing of a person in the browser."""
+        service, cookies = self.service, self._cookies
+        pending = service.clear_pending_verifier(
+            cookies=cookies, sign_in_path=sign_in_path
+        )
+        headers = [
+            *service.clear_session(cookies=cookies).headers,
+            *self._host_only_headers(),
+            *pending.headers,
+            *no_marker_headers(service, sign_in_path),
+        ]
+        if EAGER_COOKIE in cookies and not self._options.eager_auth:
+            # Of a JavaScript library on this host. Our own goes where the option is.
+            headers += take_back(secure=service.config.secure_cookies())
+        return headers
+
+    def _host_only_headers(self) -> list[Header]:
+        """Return the headers that delete a session from before ``cookie_domain``.
+
+        It has this host for its domain and would come back with every request.
+        """
+        config = self.service.config
+        if config.cookie_domain is None or config.cookie_name not in self._cookies:
+            return []
+        earlier = CookieSessionStorage(replace(config, cookie_domain=None))
+        return set_cookie_headers(
+            earlier.clear_session(self._cookies, secure=config.secure_cookies())
+        )
+
+    @property
+    def _cookies(self) -> str:
+        return str(self._environ.get("HTTP_COOKIE", ""))
+
+    def _not_signed_in(
+        self, session: AnonymousSession, organization_id: str | None
+    ) -> RefreshOutcome:
+        error = self.result.error
+        if session.status == "unavailable":
+            wait = error.retry_after if isinstance(error, RefreshUnavailable) else 1.0
+            return RefreshOutcome(kind="unavailable", retry_after=wait)
+        if isinstance(error, RefreshNeedsAuthorization):
+            # The refresh on the way was answered like this, and would be again.
+            return RefreshOutcome(
+                kind="reauthorize",
+                reason=error.reason,
+                organization_id=organization_id or organization_to_authorize(error),
+            )
+        return RefreshOutcome(kind="denied", reason=session.reason)
+
+    def _changed(self, outcome: RefreshOutcome) -> AuthResult | None:
+        """Return who makes the request after a refresh, ``None`` for no change."""
+        session: Session | AnonymousSession = self.result.session
+        if outcome.session is not None:
+            session = outcome.session
+        elif outcome.kind == "denied":
+            reason: Reason = (
+                "revoked" if outcome.reason == "revoked" else "refresh_rejected"
+            )
+            session = AnonymousSession(reason)
+        elif not outcome.headers:
+            return None
+        return AuthResult(
+            session=session,
+            headers=outcome.headers,
+            refresh_token=outcome.refresh_token,
+        )
+
+
+def _refresh_options(
+    service: AuthKitService, options: Options, environ: WSGIEnvironment
+) -> dict[str, Any]:
+    """Return for whom a session is refreshed, and who is told about it."""
+    chosen: dict[str, Any] = {
+        "client": client_info(environ),
+        "navigation": is_navigation(environ, framed=service.config.is_framed),
+    }
+    on_refresh, on_refresh_error = options.on_refresh, options.on_refresh_error
+    if on_refresh is not None:
+        chosen["on_refresh"] = lambda session: on_refresh(session, environ)
+    if on_refresh_error is not None:
+        chosen["on_refresh_error"] = lambda error, transient: on_refresh_error(
+            error, environ, transient
+        )
+    return chosen
