@@ -58,7 +58,7 @@ NAMED: Final[dict[str, str]] = {
     "authkit-nextjs, values": """
         user accessToken refreshToken impersonator oauthTokens authenticationMethod
         session headers authorizationUrl featureFlags apiKey error request loading
-        refresh firstName email
+        refresh firstName email Impersonator OauthTokens JSON.stringify JSON.parse
     """,
     "authkit-nextjs, functions": """
         handleAuth authkitMiddleware authkit withAuth getSignInUrl getSignUpUrl signOut
@@ -71,7 +71,7 @@ NAMED: Final[dict[str, str]] = {
         x-middleware-cache Cache-Control Pragma Expires Vary Authorization Bearer
         no-store must-revalidate max-age=0 NEXT_REDIRECT node:crypto openssl
         UnhandledSchemeError middleware.ts proxy.ts localStorage sessionStorage
-        Set-Cookie
+        Set-Cookie .env.local
     """,
     "Authentication flow": """
         getAuthorizationUrl screenHint sign-in sign-up loginHint btoa code
@@ -92,12 +92,12 @@ NAMED: Final[dict[str, str]] = {
     """,
     "authkit-session, behaviours": """
         wos-auth-verifier OAuthStateMismatchError PKCECookieMissingError string[]
-        iron-webcrypto AES-256-CBC HMAC
+        iron-webcrypto AES-256-CBC HMAC decodeURIComponent
     """,
     "saveSession": """
         sessionOrResponse Session AuthenticationResponse Promise<void>
         authenticateWithMagicAuth authenticateWithToken authenticateWithPassword
-        user.created password token
+        user.created password token NextRequest
     """,
     "Sessions": """
         getUser authkitCallbackRoute authenticateWithRefreshToken httpOnly secure
@@ -140,6 +140,9 @@ SAID: Final = (
     "Expired tokens",
     "e-mail verification",
     "magic link",
+    "CSRF",
+    "npm i",
+    "protections for auth edge cases",
     "token exchange",
     "self-hosted",
     "webhook-based",
@@ -187,8 +190,8 @@ ADVICE: Final = {
     "scripts": (README, "review what the pages load"),
     "when not": (README, "leave it off where a script can ask for a token"),
     "CSP, docstring": ("wsgi_authkit/middleware.py", "set a Content Security Policy"),
-    "storage of scripts": (README, "``localStorage`` or ``sessionStorage``"),
-    "another service": (README, "Authorization: Bearer"),
+    "storage of scripts": (README, "not into ``localStorage`` or ``sessionStorage``"),
+    "another service": (README, "to call other services with (``Authorization: Bearer"),
     "flows of one's own": (README, "AuthKit's pages need none of this"),
     "session length": (README, "How long a session lives is set in the WorkOS"),
 }
@@ -202,6 +205,12 @@ OBJECTS: Final[dict[str, tuple[Any, ...]]] = {
     "api": (WorkOSClient, import_module("wsgi_authkit.api")),
     "outcome": (results_module.RefreshOutcome,),
 }
+
+#: Names that are not ours: of Python, of HTTP and WSGI, and within JSON.
+FOREIGN: Final = frozenset(
+    "None ValueError environ start_response Cookie Host Secure SameSite fetch loading "
+    "email reason limit pending_authentication_token signInUrl".split()
+)
 
 #: Names of values that an example passes on.
 PLACEHOLDERS: Final = frozenset({"app", "config", "environ", "factory"})
@@ -318,13 +327,24 @@ def candidates(name: str, *, alone: bool) -> Iterator[Any]:
 
 
 def has(thing: Any, names: list[str]) -> bool:
-    for name in names:
-        annotated = getattr(thing, "__annotations__", {})
-        found = getattr(thing, name, annotated.get(name))
-        if found is None or name.startswith("_"):
-            return False
-        thing = found
-    return True
+    """Say whether a thing has a public attribute, and that has the next, and so on."""
+    if not names:
+        return True
+    name, *rest = names
+    if name.startswith("_"):
+        return False
+    if hasattr(thing, name):
+        return has(getattr(thing, name), rest)
+    return not rest and (
+        name in getattr(thing, "__annotations__", {}) or is_set_in(thing, name)
+    )
+
+
+def is_set_in(cls: Any, name: str) -> bool:
+    """Say whether the constructor of a class sets an attribute."""
+    classes = [c for c in getattr(cls, "__mro__", ()) if c.__module__ != "builtins"]
+    setting = re.compile(rf"\bself\.{name}(: .+)? =")
+    return any(setting.search(inspect.getsource(c)) for c in classes)
 
 
 def dotted(node: ast.expr) -> list[str]:
@@ -374,17 +394,9 @@ def made_up(literal: str) -> str | None:
     names = dotted(node)
     if not names:
         return None if literal in source() else "nobody else says it"
-    if names == [literal] and (literal in options() or literal in BUILT_IN):
+    if literal in options() | FOREIGN | {wsgi_authkit.__name__}:
         return None
     return None if is_there(names) else "no such name"
-
-
-#: Names of Python and of WSGI that the document uses.
-BUILT_IN: Final = frozenset(
-    {"None", "environ", "start_response", "ValueError", "fetch", "Host", "Secure"}
-    | {"SameSite", "state", "email", "reason", "loading", "signInUrl", "limit"}
-    | {"pending_authentication_token", "authkit"}
-)
 
 
 # There
@@ -534,9 +546,7 @@ def harness() -> Harness:
     app.register_blueprint(names["me"])
     template = block("html+jinja")
     app.add_url_rule("/", view_func=lambda: render_template_string(template))
-    return Harness(
-        app=app.wsgi_app, config=make_config(), options={"store": "memory:"}
-    )
+    return Harness(app=app.wsgi_app, config=make_config(), options={"store": "memory:"})
 
 
 def test_script_asks_who_is_signed_in(harness: Harness) -> None:

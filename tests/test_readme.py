@@ -421,7 +421,13 @@ def test_names_that_are_imported_are_public() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["docs/architecture.rst", "docs/requests.rst", "SECURITY.rst", "CHANGES.rst"],
+    [
+        "docs/architecture.rst",
+        "docs/parity.rst",
+        "docs/requests.rst",
+        "SECURITY.rst",
+        "CHANGES.rst",
+    ],
 )
 def test_other_documents_exist(name: str) -> None:
     assert (ROOT / name).is_file()

@@ -78,7 +78,9 @@ class AuthKitConfig:
     #: The callback URL, as configured in the WorkOS dashboard. Required. The cookies'
     #: ``Secure``, the callback's path and the public origin follow from it.
     redirect_uri: str = ""
-    #: Seals the session cookie: at least 32 UTF-16 code units. Required.
+    #: Seals the session cookie: at least 32 UTF-16 code units, random, as
+    #: ``openssl rand -base64 24`` makes them. Apps that share a session need the same
+    #: one. Required.
     cookie_password: str = field(default="", repr=False)
     #: Passwords that still open cookies and no longer seal them, newest first.
     previous_cookie_passwords: Sequence[str] = field(default=(), repr=False)
@@ -87,7 +89,8 @@ class AuthKitConfig:
     cookie_name: str = "wos-session"
     #: Lifetime of the session cookie in seconds; the default is 400 days.
     cookie_max_age: int = 34_560_000
-    #: Domain of the cookies; ``None`` keeps them on the host that sets them.
+    #: Domain of the cookies; ``None`` keeps them on the host that sets them. With one,
+    #: every host below it gets the session.
     cookie_domain: str | None = None
     #: ``"lax"``, ``"strict"`` or ``"none"``, in any case, kept in lower case.
     #: ``"none"`` forces ``Secure`` and gives up the browser's protection against

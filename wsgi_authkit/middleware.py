@@ -83,7 +83,8 @@ class AuthKitMiddleware:
         each. Without a configured one, the first is the one of no request.
     :param base_url: The public origin, such as ``https://app.example.com``: redirects
         to this site become absolute on it. Without it they are path-only, which no
-        proxy and no ``Host`` header can lead astray.
+        proxy and no ``Host`` header can lead astray. Needed in a container that is
+        published under another name or port, where something wants absolute redirects.
     :param return_pathname: Where a sign-in without a return path of its own ends.
     :param mount: The path below which the endpoints answer.
     :param require_auth: Every path needs a session but those of ``public_paths``,
