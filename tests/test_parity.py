@@ -208,8 +208,12 @@ OBJECTS: Final[dict[str, tuple[Any, ...]]] = {
 
 #: Names that are not ours: of Python, of HTTP and WSGI, and within JSON.
 FOREIGN: Final = frozenset(
-    "None ValueError environ start_response Cookie Host Secure SameSite fetch loading "
-    "email reason limit pending_authentication_token signInUrl".split()
+    {
+        *("None", "ValueError", "environ", "start_response", "fetch"),
+        *("Cookie", "Host", "Secure", "SameSite"),
+        *("email", "reason", "limit", "loading", "signInUrl"),
+        "pending_authentication_token",
+    }
 )
 
 #: Names of values that an example passes on.
