@@ -163,6 +163,7 @@ ADVICE: Final = {
     "password": (README, "make a password with ``openssl rand -base64 24``"),
     "password, why": (README, "must be random, as ``openssl rand -base64 24`` makes"),
     "password, docstring": ("wsgi_authkit/config.py", "openssl rand -base64 24"),
+    "proxy": (README, "a proxy removed ``Set-Cookie``"),
     "client ID": (README, "Client ID and API key are in the WorkOS dashboard"),
     "redirect URI": (README, "**Redirect URI**: ``http://localhost:8000/callback``"),
     "redirect URI, docstring": (
