@@ -37,7 +37,7 @@ LAYERS: Final = (
         *("session_storage", "access", "responses", "results", "options", "loop"),
         *("identity", "eager", "redirect_uris"),
     ),
-    ("refresh", "session_reader", "session_refresher", "sign_in"),
+    ("refresh", "session_reader", "session_refresher", "sessions", "sign_in"),
     ("service",),
     (
         *("request_session", "challenge", "auth", "endpoints", "links", "marker"),

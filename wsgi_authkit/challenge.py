@@ -34,7 +34,7 @@ from wsgi_authkit.responses import (
     redirect,
 )
 from wsgi_authkit.results import AuthResult
-from wsgi_authkit.service import organization_to_authorize
+from wsgi_authkit.sessions import organization_to_authorize
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment

@@ -331,6 +331,7 @@ class RefreshNeedsAuthorization(RefreshError):
         reason: str,
         organization_id: str | None = None,
         connection_ids: Sequence[str] = (),
+        redirect_url: str | None = None,
     ) -> None:
         super().__init__(message)
         #: WorkOS's identifier, such as ``"sso_required"``.
@@ -339,6 +340,8 @@ class RefreshNeedsAuthorization(RefreshError):
         self.organization_id = organization_id
         #: The SSO connections that WorkOS names.
         self.connection_ids: tuple[str, ...] = tuple(connection_ids)
+        #: Where WorkOS wants this browser to go on, and no other one.
+        self.redirect_url = redirect_url
 
 
 class RefreshUnavailable(RefreshError):

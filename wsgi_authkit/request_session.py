@@ -22,9 +22,10 @@ from wsgi_authkit.identity import publish
 from wsgi_authkit.marker import no_marker_headers
 from wsgi_authkit.options import Options
 from wsgi_authkit.results import AuthResult, RefreshOutcome
-from wsgi_authkit.service import AuthKitService, organization_to_authorize
+from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Reason
 from wsgi_authkit.session_storage import CookieSessionStorage
+from wsgi_authkit.sessions import organization_to_authorize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,10 +23,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from wsgi_authkit._wsgi import Header, set_cookie_headers
-from wsgi_authkit.api import ORGANIZATION_LOST, WorkOSClient
+from wsgi_authkit._wsgi import Header
+from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.api_keys import APIKey, APIKeyValidator
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import Flow
@@ -34,15 +34,10 @@ from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.errors import (
     APIError,
-    AuthorizationRequired,
     BadSeal,
-    CookieTooLarge,
     InvalidToken,
-    RefreshError,
-    RefreshNeedsAuthorization,
-    RefreshUnavailable,
 )
-from wsgi_authkit.refresh import RefreshCoordinator, RefreshResult, describe
+from wsgi_authkit.refresh import RefreshCoordinator
 from wsgi_authkit.results import (
     AuthorizationResult,
     AuthResult,
@@ -54,14 +49,13 @@ from wsgi_authkit.results import (
 from wsgi_authkit.seal import Encryption, IronEncryption, looks_sealed
 from wsgi_authkit.session import (
     AnonymousSession,
-    Reason,
     Session,
     SessionPayload,
     dump_payload,
     make_session,
     parse_payload,
 )
-from wsgi_authkit.session_reader import SealedSession, SessionReader
+from wsgi_authkit.session_reader import SessionReader
 from wsgi_authkit.session_refresher import (
     OnNotRefreshed,
     OnRefreshed,
@@ -70,20 +64,17 @@ from wsgi_authkit.session_refresher import (
     ignore,
 )
 from wsgi_authkit.session_storage import Cookies, CookieSessionStorage, SessionStorage
+from wsgi_authkit.sessions import Sessions, Visit
 from wsgi_authkit.sign_in import SignIn
 from wsgi_authkit.stores import Store, check_store, open_store
 from wsgi_authkit.stores.key_archive import LedgerKeyArchive
 from wsgi_authkit.stores.ledger import Ledger
-from wsgi_authkit.tokens import KeySet, TokenVerifier, is_token_expiring, refresh_buffer
+from wsgi_authkit.tokens import KeySet, TokenVerifier
 
 if TYPE_CHECKING:
     import requests
 
 log = logging.getLogger(__name__)
-
-# Refreshes in a row within one request: a result can be expired itself when access
-# tokens live for seconds.
-_MAX_REFRESHES: Final = 5
 
 
 class _State:
@@ -127,6 +118,14 @@ class _State:
             encryption,
             self.coordinator,
             self.reader,
+            clock=clock,
+        )
+        self.sessions = Sessions(
+            storage,
+            self.coordinator,
+            self.reader,
+            self.refresher,
+            buffer=service._refresh_buffer,
             clock=clock,
         )
 
@@ -250,18 +249,22 @@ class AuthKitService:
         :param on_refresh_error: Gets the :class:`~wsgi_authkit.RefreshError` of a call
             that failed, and whether trying again can help.
         """
-        found = self._state.reader.find(cookies)
-        if isinstance(found, AnonymousSession):
-            return self._anonymous(found.reason, cookies, navigation=navigation)
-        current = self._newest(found)
-        if not self._is_due(current):
-            return self._renewed(current, found, cookies)
         context = RefreshContext(
             client=client, on_refresh=on_refresh, on_refresh_error=on_refresh_error
         )
-        return self._with_refresh(
-            current, found, cookies, context, navigation=navigation
+        return self._state.sessions.find(
+            self._visit(cookies, navigation=navigation), context
         )
+
+    def _visit(
+        self,
+        cookies: Cookies,
+        redirect_uri: str | None = None,
+        *,
+        navigation: bool = False,
+    ) -> Visit:
+        secure = self.config.secure_cookies(redirect_uri)
+        return Visit(cookies=cookies, secure=secure, navigation=navigation)
 
     def latest_headers(
         self, result: AuthResult | RefreshOutcome, cookies: Cookies
@@ -273,12 +276,7 @@ class AuthKitService:
         last would undo it, and a deletion would lose it. What :meth:`clear_session` and
         :meth:`sign_out` answer stays as it is: it is meant to delete.
         """
-        if result.refresh_token is None or not result.headers:
-            return result.headers
-        newest = self._state.coordinator.newest(result.refresh_token)
-        if newest is None:
-            return result.headers
-        return self._try_save(newest.sealed, cookies)
+        return self._state.sessions.latest_headers(result, self._visit(cookies))
 
     def get_session(self, cookies: Cookies) -> Session | AnonymousSession:
         """Return the verified session of a request, without ever refreshing it."""
@@ -319,7 +317,10 @@ class AuthKitService:
         payload = to_payload(value)
         claims = self._state.verifier.verify(payload.access_token)
         session = make_session(payload, claims, clock=self.clock)
-        headers = self._save(self._seal(payload), cookies, redirect_uri)
+        headers = self._state.sessions.save(
+            self.encryption.seal(dump_payload(payload)),
+            self._visit(cookies, redirect_uri),
+        )
         if isinstance(value, Authentication):
             self._state.coordinator.revive(session.session_id)
         elif self._state.coordinator.has_ended(session.session_id):
@@ -334,8 +335,9 @@ class AuthKitService:
         self, *, cookies: Cookies = None, redirect_uri: str | None = None
     ) -> AuthResult:
         """Return the headers that delete the session; it goes on at WorkOS."""
+        visit = self._visit(cookies, redirect_uri)
         return AuthResult(
-            session=AnonymousSession(), headers=self._clear(cookies, redirect_uri)
+            session=AnonymousSession(), headers=self._state.sessions.clear(visit)
         )
 
     def sign_out(
@@ -368,7 +370,10 @@ class AuthKitService:
         )
         return SignOutResult(
             logout_url=self.api.logout_url(session_id, return_to),
-            headers=[*self._clear(cookies, redirect_uri), *pending.headers],
+            headers=[
+                *self._state.sessions.clear(self._visit(cookies, redirect_uri)),
+                *pending.headers,
+            ],
         )
 
     def refresh_session(
@@ -429,38 +434,13 @@ class AuthKitService:
         """
         if not isinstance(organization_id, str | None):
             raise ValueError("organization_id must be a string")  # noqa: TRY004
-        wanted = organization_id or None
-        found = SealedSession(
-            sealed="",
-            payload=session._payload,
-            claims=session.claims,
-            session=session,
-            expired=False,
-        )
-        redirect_urls: list[str | None] = []
-
-        def note(error: RefreshError, transient: bool) -> None:
-            cause = error.__cause__
-            if isinstance(cause, AuthorizationRequired):
-                redirect_urls.append(cause.redirect_url)
-            on_refresh_error(error, transient)
-
         context = RefreshContext(
-            client=client, on_refresh=on_refresh, on_refresh_error=note
+            client=client, on_refresh=on_refresh, on_refresh_error=on_refresh_error
         )
-        result = self._state.refresher.refresh(
-            found, context, explicit=True, wanted=wanted
+        visit = self._visit(cookies, navigation=navigation)
+        return self._state.sessions.renew(
+            session, organization_id or None, visit, context
         )
-        error = describe(result)
-        if isinstance(error, RefreshNeedsAuthorization):
-            return RefreshOutcome(
-                kind="reauthorize",
-                reason=error.reason,
-                # Only who made the call gets it: it belongs to one browser.
-                url=next(iter(redirect_urls), None),
-                organization_id=organization_to_authorize(error),
-            )
-        return self._outcome(result, session, wanted, cookies, navigation=navigation)
 
     def switch_organization(
         self, session: Session, organization_id: str, **options: Any
@@ -594,168 +574,6 @@ class AuthKitService:
                 error,
             )
 
-    def _is_due(self, found: SealedSession) -> bool:
-        if found.expired:
-            return True
-        buffer = refresh_buffer(found.claims, self._refresh_buffer)
-        return buffer > 0 and is_token_expiring(found.claims, buffer, now=self.clock())
-
-    def _newest(self, found: SealedSession) -> SealedSession:
-        """Return what a session has become, where another request has renewed it."""
-        result = self._state.coordinator.newest(found.payload.refresh_token)
-        opened = None if result is None else self._state.reader.open(result.sealed)
-        return opened if isinstance(opened, SealedSession) else found
-
-    def _with_refresh(
-        self,
-        current: SealedSession,
-        found: SealedSession,
-        cookies: Cookies,
-        context: RefreshContext,
-        *,
-        navigation: bool,
-    ) -> AuthResult:
-        for _ in range(_MAX_REFRESHES):
-            if self._state.refresher.refreshed_recently(current):
-                break
-            result = self._state.refresher.refresh(current, context)
-            if result.kind != "refreshed":
-                return self._not_refreshed(
-                    result, current, found, cookies, navigation=navigation
-                )
-            opened = self._state.reader.open(result.sealed)
-            if not isinstance(opened, SealedSession):
-                # Stored all the same: its refresh token is the only good one.
-                return AuthResult(
-                    session=AnonymousSession("unavailable"),
-                    headers=self._try_save(result.sealed, cookies),
-                    error=RefreshUnavailable("the new session cannot be verified yet"),
-                    refresh_token=result.refresh_token,
-                )
-            current = opened
-            if not current.expired:
-                break
-        return self._renewed(current, found, cookies)
-
-    def _renewed(
-        self, current: SealedSession, found: SealedSession, cookies: Cookies
-    ) -> AuthResult:
-        """Return a session, with its cookie where it is not the one that came."""
-        if current.sealed == found.sealed:
-            return _served(current)
-        return AuthResult(
-            session=current.session or AnonymousSession("unavailable"),
-            headers=self._try_save(current.sealed, cookies),
-            refresh_token=current.payload.refresh_token,
-        )
-
-    def _not_refreshed(
-        self,
-        result: RefreshResult,
-        current: SealedSession,
-        found: SealedSession,
-        cookies: Cookies,
-        *,
-        navigation: bool,
-    ) -> AuthResult:
-        error = describe(result)
-        over: dict[str, Reason] = {"ended": "revoked", "rejected": "refresh_rejected"}
-        if result.kind == "ended" or (result.kind == "rejected" and current.expired):
-            return replace(
-                self._anonymous(
-                    over[result.kind],
-                    cookies,
-                    navigation=navigation and not result.contested,
-                    error=error,
-                ),
-                refresh_token=current.payload.refresh_token,
-            )
-        renewed = self._renewed(current, found, cookies)
-        if not current.expired:
-            return replace(renewed, error=error)
-        reason: Reason = "expired" if result.kind == "reauthorize" else "unavailable"
-        return replace(renewed, session=AnonymousSession(reason), error=error)
-
-    def _outcome(
-        self,
-        result: RefreshResult,
-        session: Session,
-        wanted: str | None,
-        cookies: Cookies,
-        *,
-        navigation: bool,
-    ) -> RefreshOutcome:
-        if result.kind in ("rejected", "ended"):
-            ended = result.kind == "ended"
-            clear = navigation and not result.contested
-            return RefreshOutcome(
-                kind="denied",
-                reason="revoked" if ended else "refresh_rejected",
-                headers=self._clear(cookies) if clear else [],
-                # A newer session than the refused one is not deleted.
-                refresh_token=None if ended else session._payload.refresh_token,
-            )
-        if result.kind != "refreshed":
-            return RefreshOutcome(kind="unavailable", retry_after=result.retry_after)
-        opened = self._state.reader.open(result.sealed)
-        headers = self._try_save(result.sealed, cookies)
-        if not isinstance(opened, SealedSession) or opened.session is None:
-            # Stored all the same: its refresh token is the only good one.
-            return RefreshOutcome(
-                kind="unavailable",
-                retry_after=result.retry_after,
-                headers=headers,
-                refresh_token=result.refresh_token,
-            )
-        return RefreshOutcome(
-            kind="switched" if wanted else "refreshed",
-            session=opened.session,
-            headers=headers,
-            refresh_token=opened.payload.refresh_token,
-        )
-
-    def _seal(self, payload: SessionPayload) -> str:
-        return self.encryption.seal(dump_payload(payload))
-
-    def _save(
-        self, sealed: str, cookies: Cookies, redirect_uri: str | None = None
-    ) -> list[Header]:
-        return set_cookie_headers(
-            self.storage.save_session(
-                sealed, cookies, secure=self.config.secure_cookies(redirect_uri)
-            )
-        )
-
-    def _try_save(self, sealed: str, cookies: Cookies) -> list[Header]:
-        try:
-            return self._save(sealed, cookies)
-        except CookieTooLarge as error:
-            # This request is served; the next ones are for a minute, from the result.
-            log.error("a refreshed session cannot be stored: %s", error)  # noqa: TRY400
-            return []
-
-    def _clear(self, cookies: Cookies, redirect_uri: str | None = None) -> list[Header]:
-        return set_cookie_headers(
-            self.storage.clear_session(
-                cookies, secure=self.config.secure_cookies(redirect_uri)
-            )
-        )
-
-    def _anonymous(
-        self,
-        reason: Reason,
-        cookies: Cookies,
-        *,
-        navigation: bool,
-        error: RefreshError | None = None,
-    ) -> AuthResult:
-        over = reason in ("revoked", "refresh_rejected")
-        return AuthResult(
-            session=AnonymousSession(reason),
-            headers=self._clear(cookies) if over and navigation else [],
-            error=error,
-        )
-
 
 def to_payload(
     value: Session | Authentication | Mapping[str, Any],
@@ -774,15 +592,3 @@ def to_payload(
         return parse_payload(value)
     except BadSeal as error:
         raise InvalidToken(str(error)) from error
-
-
-def organization_to_authorize(error: RefreshNeedsAuthorization) -> str | None:
-    """Return the organization to sign in to after a step-up was asked for.
-
-    Whom an organization has lost cannot sign in to it: ``None`` lets AuthKit ask.
-    """
-    return None if error.reason in ORGANIZATION_LOST else error.organization_id
-
-
-def _served(found: SealedSession) -> AuthResult:
-    return AuthResult(session=found.session or AnonymousSession("expired"))

@@ -171,6 +171,7 @@ class SessionRefresher:
                 reason=error.error or "authorization_required",
                 organization_id=organization_id,
                 connection_ids=error.connection_ids,
+                redirect_url=error.redirect_url,
             ) from error
         except APIUnavailable as error:
             log.warning("a session could not be refreshed: %s", error)
