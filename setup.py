@@ -44,7 +44,7 @@ setup(
         "requests>=2.32.4",
     ],
     extras_require={
-        "redis": ["redis>=5"],
+        "redis": ["redis>=5.0.1"],
         "demo": ["flask>=3", "gunicorn>=25.1"],
         "test": [
             "flask>=3",
@@ -58,7 +58,7 @@ setup(
             "pytest-timeout>=2.3",
             # uWSGI, built beforehand.
             "pyuwsgi>=2.0.28; sys_platform != 'win32'",
-            "redis>=5",
+            "redis>=5.0.1",
             "ruff>=0.9",
             # The first that makes a wheel without the package of that name.
             "setuptools>=70.1",
