@@ -17,6 +17,7 @@ from redis.retry import Retry
 from tests.servers import (
     Server,
     free_port,
+    listens_at,
     missing,
     redis_server,
     running,
@@ -130,7 +131,7 @@ def test_unix_socket_is_reached(tmp_path_factory: pytest.TempPathFactory) -> Non
     socket, port = folder / "r.sock", free_port()
     command = redis_server(port, "--unixsocket", str(socket))
     with running(command, port, folder):
-        assert until(socket.exists)
+        assert until(lambda: listens_at(socket))
         store = open_store(f"unix://{socket}")
         store.set("key", b"value", 60)
 

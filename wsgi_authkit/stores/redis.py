@@ -14,9 +14,9 @@ from wsgi_authkit.stores.redis_deadline import deadline, timed
 #: thread whose time is up has to wait for its turn before it can go on.
 TIMEOUT: Final = 0.2
 
-#: As many connections as there are threads. Running out of them would count as a
-#: failure of Redis.
-_MAX_CONNECTIONS: Final = 2**31
+#: Connections of a process, which more threads take turns with: a command takes them a
+#: millisecond, making one as many as several commands.
+_MAX_CONNECTIONS: Final = 32
 
 _PREFIX: Final = "wsgi_authkit:"
 
@@ -61,14 +61,14 @@ class RedisStore:
         from redis.retry import Retry
 
         try:
-            client = redis.Redis.from_url(
+            pool = redis.BlockingConnectionPool.from_url(
                 url,
                 retry=Retry(NoBackoff(), 0),
                 # RESP3 begins with a round trip of its own.
                 protocol=2,
                 max_connections=_MAX_CONNECTIONS,
             )
-            pool = client.connection_pool
+            pool.timeout = TIMEOUT
             pool.connection_class = timed(pool.connection_class)
             # An option in the URL that no connection takes would else show up later.
             pool.connection_class(**pool.connection_kwargs)
@@ -76,7 +76,7 @@ class RedisStore:
             raise ConfigurationError(
                 ["store is not a URL that redis-py understands"]
             ) from None
-        return cls(client)
+        return cls(redis.Redis.from_pool(pool))
 
     def get(self, key: str) -> bytes | None:
         """Return the value of ``key``, or ``None``."""

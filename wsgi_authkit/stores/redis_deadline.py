@@ -128,7 +128,8 @@ class _TimedSocket:
 
     def gettimeout(self) -> float:
         """Return the seconds that TLS has to begin."""
-        return _current().left_to_write()
+        # Without any it would refuse to, and to raise here would lose the socket.
+        return max(0.001, _current().left())
 
     def recv(self, *arguments: int) -> bytes:
         """Return what comes in time."""
