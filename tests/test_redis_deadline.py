@@ -27,7 +27,7 @@ from tests.servers import (
 from wsgi_authkit.errors import StoreError
 from wsgi_authkit.stores import Store, open_store
 from wsgi_authkit.stores.redis import RedisStore
-from wsgi_authkit.stores.redis_deadline import deadline, timed
+from wsgi_authkit.stores.redis_deadline import LAST_CHANCE, deadline, timed
 from wsgi_authkit.testing import self_signed_certificate
 
 #: Seconds that an operation may take, connecting and all.
@@ -374,11 +374,9 @@ def test_nobody_waits_long_for_a_connection_that_does_not_come_back() -> None:
     with server(silent) as port:
         url = f"redis://127.0.0.1:{port}/0?max_connections=1&timeout=5"
         store: Any = RedisStore.from_url(url)
-        with deadline(5):
-            held = store._client.connection_pool.get_connection()
+        store._client.connection_pool.pool.get()
 
         assert fails_in_time(lambda: store.get("key"))
-        held.disconnect()
 
 
 def test_only_connection_of_a_url_is_not_used_up_by_checking_it() -> None:
@@ -404,15 +402,35 @@ class TimedConnection:
         select.select([self.redis._sock.fileno()], [], [], 5)
 
 
-def test_answer_that_has_come_is_taken_by_a_thread_that_is_late() -> None:
-    with server(answering(1)) as port:
+def late(use: Callable[[], Any]) -> Any:
+    """Use a connection for an operation whose time is up."""
+    with deadline(0):
+        return use()
+
+
+def test_thread_that_is_late_gets_a_last_chance() -> None:
+    """It may have waited for its turn, which Redis is not to blame for."""
+
+    def asks_late() -> bool:
         connection = TimedConnection(port)
         connection.wait_for_data()
-        with deadline(0):
-            answer = connection.redis.read_response()
-        connection.redis.disconnect()
+        with deadline(5):
+            connection.redis.read_response()
 
-    assert answer == b"OK"
+        def ask() -> object:
+            connection.redis.send_command("GET", "key")
+            return connection.redis.read_response()
+
+        try:
+            return bool(late(ask) == b"OK")
+        except redis.TimeoutError:
+            return False
+        finally:
+            connection.redis.disconnect()
+
+    with server(answering(2)) as port:
+        # The machine may have better things to do at just that moment.
+        assert any(asks_late() for _ in range(3))
 
 
 def test_answer_is_read_into_a_buffer_for_the_parser_of_hiredis() -> None:
@@ -422,46 +440,31 @@ def test_answer_is_read_into_a_buffer_for_the_parser_of_hiredis() -> None:
         with deadline(5):
             peeked = connection.redis._sock.recv(1, socket.MSG_PEEK)
             length = connection.redis._sock.recv_into(buffer)
-        with deadline(0), pytest.raises(BlockingIOError):
+        with deadline(0), pytest.raises(TimeoutError):
             connection.redis._sock.recv_into(buffer)
         connection.redis.disconnect()
 
     assert (peeked, bytes(buffer[:length])) == (b"+", b"+OK\r\n")
 
 
-def test_nothing_is_sent_by_a_thread_that_is_late() -> None:
-    with server(answering(2)) as port:
+@pytest.mark.parametrize("serve", [silent, flooding, dripping])
+def test_last_chance_is_short_and_the_last(serve: Connection) -> None:
+    def gives_up() -> float:
         connection = TimedConnection(port)
-        with deadline(0), pytest.raises(redis.TimeoutError):
-            connection.redis.send_command("SET", "key", "value")
+        start = time.monotonic()
+        with pytest.raises(redis.RedisError):
+            late(connection.redis.read_response)
+        assert not connection.redis._sock
+        return time.monotonic() - start
 
-    assert not connection.redis._sock
-
-
-def test_nobody_waits_for_an_answer_that_is_late() -> None:
-    with server(silent) as port:
-        connection = TimedConnection(port)
-        with deadline(0), pytest.raises(redis.RedisError):
-            connection.redis.read_response()
-
-    assert not connection.redis._sock
-
-
-def test_answer_without_end_is_not_read_by_a_thread_that_is_late() -> None:
-    with server(flooding) as port:
-        connection = TimedConnection(port)
-        connection.wait_for_data()
-        with deadline(0), pytest.raises(redis.RedisError):
-            connection.redis.read_response()
-
-    assert not connection.redis._sock
+    with server(serve) as port:
+        assert any(gives_up() < 2 * LAST_CHANCE for _ in range(3))
 
 
 def test_nothing_is_done_outside_of_an_operation() -> None:
-    connection: Any = timed(redis.Connection)(host="127.0.0.1", port=free_port())
-
-    with pytest.raises(redis.RedisError):
-        connection.connect()
+    connection: Any = timed(redis.Connection)(host="127.0.0.1", protocol=2)
+    with server(answering(1)) as connection.port, pytest.raises(redis.RedisError):
+        connection.send_command("GET", "key")
 
 
 @pytest.mark.skipif(bool(missing("redis-server")), reason="redis-server is missing")

@@ -10,8 +10,8 @@ from wsgi_authkit.errors import ConfigurationError, StoreError
 from wsgi_authkit.stores.memory import check_ttl
 from wsgi_authkit.stores.redis_deadline import deadline, timed
 
-#: Seconds for an operation, with all it takes to connect. It ends within 250 ms: a
-#: thread whose time is up has to wait for its turn before it can go on.
+#: Seconds for an operation, with all it takes to connect. It ends within 250 ms, the
+#: last chance included: a thread whose time is up has to wait for its turn.
 TIMEOUT: Final = 0.2
 
 #: Connections of a process, which more threads take turns with: a command takes them a

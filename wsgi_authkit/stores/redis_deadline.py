@@ -14,42 +14,25 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
+#: Seconds that an operation has, once, when it comes to a step with its time up: a
+#: thread may have got its turn late, which Redis is not to blame for.
+LAST_CHANCE: Final = 0.025
+
 
 class _Deadline:
     """When an operation is over."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
-        self._has_looked = False
+        self._last = False
 
     def left(self) -> float:
         """Return the seconds left, 0 when there are none."""
-        return max(0.0, self._end - time.monotonic())
-
-    def left_to_read(self) -> float:
-        """Return the seconds left; 0 once, to take what has come without waiting.
-
-        Redis is not to blame for a thread that got its turn late. But it could go on
-        sending for ever.
-
-        :raises TimeoutError: There are none, for the second time.
-        """
-        left = self.left()
-        if not left:
-            if self._has_looked:
-                raise TimeoutError("timed out")
-            self._has_looked = True
-        return left
-
-    def left_to_write(self) -> float:
-        """Return the seconds left.
-
-        :raises TimeoutError: There are none.
-        """
-        left = self.left()
-        if not left:
-            raise TimeoutError("timed out")
-        return left
+        now = time.monotonic()
+        if now >= self._end and not self._last:
+            self._last = True
+            self._end = now + LAST_CHANCE
+        return max(0.0, self._end - now)
 
 
 # Not an attribute of a connection, for the pool connects before it hands one out. Each
@@ -57,8 +40,15 @@ class _Deadline:
 _deadline: Final[ContextVar[_Deadline | None]] = ContextVar("deadline", default=None)
 
 
-def _current() -> _Deadline:
-    return _deadline.get() or _Deadline(0)
+def _left() -> float:
+    """Return the seconds that the operation of this thread has left, 0 without one."""
+    deadline = _deadline.get()
+    return deadline.left() if deadline else 0.0
+
+
+def _timeout() -> float:
+    """Return the seconds left for a socket, to which 0 means not to wait."""
+    return max(0.001, _left())
 
 
 @contextmanager
@@ -101,7 +91,7 @@ def _timed(connection_class: Any) -> Any:
         @property
         def socket_connect_timeout(self) -> float:
             # Asked for anew for each address of a name.
-            return _current().left()
+            return _timeout()
 
         @socket_connect_timeout.setter
         def socket_connect_timeout(self, _: object) -> None:
@@ -128,26 +118,29 @@ class _TimedSocket:
 
     def gettimeout(self) -> float:
         """Return the seconds that TLS has to begin."""
-        # Without any it would refuse to, and to raise here would lose the socket.
-        return max(0.001, _current().left())
+        # To raise here would lose the socket.
+        return _timeout()
 
     def recv(self, *arguments: int) -> bytes:
         """Return what comes in time."""
-        self._sock.settimeout(self._left_to_read())
+        self._limit()
         return self._sock.recv(*arguments)
 
     def recv_into(self, *arguments: Any) -> int:
         """Read what comes in time, for the parser of hiredis."""
-        self._sock.settimeout(self._left_to_read())
+        self._limit()
         return self._sock.recv_into(*arguments)
 
     def sendall(self, data: bytes) -> None:
         """Send all of it in time."""
-        self._sock.settimeout(_current().left_to_write())
+        self._limit()
         self._sock.sendall(data)
 
-    def _left_to_read(self) -> float:
-        return _current().left_to_read() if self._waits else 0.0
+    def _limit(self) -> None:
+        seconds = _left() if self._waits else 0.0
+        if self._waits and not seconds:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(seconds)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
