@@ -5,10 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
@@ -20,7 +18,6 @@ import wsgi_authkit
 from tests.gateway import Client
 from tests.harness import PASSWORD
 from tests.test_layering import LAYERS, PACKAGE
-from tests.test_stores import Clock, StoreContract
 from wsgi_authkit import (
     AnonymousSession,
     Auth,
@@ -36,7 +33,6 @@ from wsgi_authkit.authorization import AuthorizationOptions
 from wsgi_authkit.config import ENVIRON_NAMES
 from wsgi_authkit.endpoints import MOUNTED
 from wsgi_authkit.session import Reason
-from wsgi_authkit.stores import Store
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.rst").read_text("utf-8")
@@ -171,22 +167,6 @@ def test_example_of_a_test_passes() -> None:
     test()
 
 
-class TestExampleOfAStore(StoreContract):
-    @pytest.fixture
-    def clock(self) -> Clock:
-        return Clock()
-
-    @pytest.fixture
-    def store(self, clock: Clock) -> Iterator[Store]:
-        make: Callable[..., Store] = run(block_with("class TableStore"))["TableStore"]
-        connection = sqlite3.connect(":memory:", check_same_thread=False)
-        connection.execute(
-            "CREATE TABLE kept (key TEXT PRIMARY KEY, value BLOB, end REAL)"
-        )
-        with closing(make(connection, clock)) as store:
-            yield store
-
-
 def test_every_setting_is_documented() -> None:
     text = section("Settings")
     settings = [setting.name for setting in fields(AuthKitConfig)]
@@ -282,7 +262,7 @@ def test_names_that_are_imported_are_public() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["docs/architecture.rst", "SECURITY.rst", "CHANGES.rst"]
+    "name", ["docs/architecture.rst", "docs/stores.rst", "SECURITY.rst", "CHANGES.rst"]
 )
 def test_other_documents_exist(name: str) -> None:
     assert (ROOT / name).is_file()
