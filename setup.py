@@ -44,7 +44,7 @@ setup(
         "requests>=2.32.4",
     ],
     extras_require={
-        "redis": ["redis>=5"],
+        "redis": ["redis>=5.0.1"],
         "demo": [
             "bottle>=0.13.1",
             "django>=5.2",
@@ -72,7 +72,7 @@ setup(
             "pytest-xdist>=3.6",
             # uWSGI, built beforehand.
             "pyuwsgi>=2.0.28; sys_platform != 'win32'",
-            "redis>=5",
+            "redis>=5.0.1",
             "ruff>=0.9",
             # The first that makes a wheel without the package of that name.
             "setuptools>=70.1",

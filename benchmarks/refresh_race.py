@@ -6,46 +6,40 @@ refresh token is single use without any grace: one call too many signs somebody 
 cases marked G a retired token works for 10 more seconds, as it does at WorkOS: without
 that nobody could recover a pair that was issued and that nobody received.
 
+Servers are real, each worker a process of its own. Where time passes, all of them read
+the clock in one file, as does WorkOS.
+
 Run it with ``make bench``; ``--quick`` takes small numbers.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.race.app import CERTIFICATE, STORE, STORE_LOG
 from benchmarks.race.barrage import Answer, barrage
+from benchmarks.race.hosts import Hosts, hosts
+from benchmarks.race.redis import TIMEOUT
+from benchmarks.race.row import HEADER, Row, listed
 from benchmarks.race.workos import (
     OTHER_ORGANIZATION,
     config_of,
     workos_process,
 )
-from tests.processes import Site, switching, together
-from tests.servers import (
-    Server,
-    free_port,
-    gunicorn,
-    missing,
-    redis_server,
-    running,
-    until,
-)
+from tests.processes import switching, together
+from tests.servers import missing, until
 from wsgi_authkit import AuthKitService
 from wsgi_authkit.results import AuthResult
 from wsgi_authkit.testing import Latency, LostResponse
@@ -54,73 +48,10 @@ from wsgi_authkit.testing import Latency, LostResponse
 GRACE: Final = 10.0
 #: Seconds that anybody may wait.
 LONGEST_WAIT: Final = 9.0
-#: Seconds that an operation of Redis may take, and what a thread may have to wait for
-#: its turn before it can read the clock.
-STORE_TIMEOUT, TURN = 0.25, 0.1
-#: Seconds for which Redis is left alone after a failure.
-STORE_PAUSE: Final = 5.0
+#: Workers of a Gunicorn, and threads of each.
+WORKERS, THREADS = 4, 8
 #: What can become of Redis.
 REDIS_FAULTS: Final = ("stopped", "hung", "read-only", "restarted")
-
-
-@dataclass
-class Row:
-    """What a case showed."""
-
-    grace: str
-    case: str
-    calls: list[int] = field(default_factory=list)
-    signed_out: int = 0
-    #: The most session cookies that one round brought.
-    cookies: int = 0
-    problems: list[str] = field(default_factory=list)
-    #: Of the slowest request, in seconds.
-    slowest: float = 0.0
-    remark: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything that was promised held."""
-        return not self.problems and bool(self.calls)
-
-    def add(self, calls: int, answers: Sequence[Answer]) -> None:
-        """Add a round."""
-        self.calls.append(calls)
-        self.signed_out += sum(answer.signed_out for answer in answers)
-        cookies = {answer.cookie for answer in answers if answer.cookie}
-        self.cookies = max(self.cookies, len(cookies))
-        self.slowest = max([self.slowest, *(answer.seconds for answer in answers)])
-        self.expect(all(answer.status != 500 for answer in answers), "a 500")
-        self.expect(not any(answer.hung for answer in answers), "a request hung")
-
-    def add_exact(self, calls: int, answers: Sequence[Answer], expected: int) -> None:
-        """Add a round in which one call has to serve everybody the same session."""
-        self.add(calls, answers)
-        got = [answer.cookie for answer in answers]
-        self.expect(len(answers) == expected, f"{len(answers)} answers")
-        self.expect(calls == 1, f"{calls} calls in a round")
-        self.expect(all(answer.signed_in for answer in answers), "not all signed in")
-        self.expect(None not in got and len(set(got)) == 1, "not one new cookie")
-
-    def expect(self, condition: bool, problem: str) -> None:
-        """Note a problem unless a condition holds."""
-        if not condition and problem not in self.problems:
-            self.problems.append(problem)
-
-    def __str__(self) -> str:
-        calls = f"{min(self.calls)}/{max(self.calls)}" if self.calls else "-"
-        verdict = "ok" if self.passed else "FAILED: " + "; ".join(self.problems)
-        return (
-            f"{self.grace}  {self.case:<58} {len(self.calls):>5} {calls:>6} "
-            f"{self.signed_out:>6} {self.cookies:>7} {self.slowest:>6.2f}  {verdict}"
-            f"{'  ' + self.remark if self.remark else ''}"
-        )
-
-
-HEADER: Final = (
-    f"{'':<3}{'case':<58} {'rounds':>6} {'calls':>5} {'out':>6} {'cookies':>7} "
-    f"{'worst':>6}  verdict"
-)
 
 
 # Threads of one process
@@ -146,143 +77,25 @@ def threads_of_one_process(*, rounds: int = 200, threads: int = 64) -> Row:
     return row
 
 
-def refresh_and_switch(*, rounds: int = 64) -> Row:
-    """Let one process refresh a session and another switch its organization."""
-    row = Row("S", "refresh and organization switch at once")
-    with workos_process() as workos, tempfile.TemporaryDirectory() as folder:
-        config = config_of(workos.settings())
-        store = f"sqlite://{folder}/store.sqlite3"
-        one, other = (AuthKitService(config, store=store) for _ in range(2))
-        for _ in range(rounds):
-            session: Any = one.get_session(workos.new_cookie(expired=False))
-            workos.reset()
-            refreshed, switched = together(
-                [
-                    partial(one.refresh_session, session),
-                    partial(other.switch_organization, session, OTHER_ORGANIZATION),
-                ]
-            )
-            calls = workos.count()
-            row.add(calls, [])
-            row.expect(calls == 2, f"{calls} calls in a round")
-            row.expect(refreshed.kind == "refreshed", f"refresh: {refreshed.kind}")
-            row.expect(switched.kind == "switched", f"switch: {switched.kind}")
-            row.expect(
-                switched.session is not None
-                and switched.session.organization_id == OTHER_ORGANIZATION,
-                "switched to another organization",
-            )
-    return row
-
-
-def old_cookie_again(*, delays: Sequence[float] = (1, 10, 30)) -> Row:
-    """Bring the old cookie again, to the same process and to another."""
-    row = Row("S", f"the old cookie again {_list(delays)} s later, any process")
-    for delay in delays:
-        site = Site(refresh_grace=0)
-        other = site.new_process()
-        cookie = site.cookie()
-        site.clock.advance(310)
-        first = _answer(site.visit(cookie))
-        site.clock.advance(delay)
-        again = [
-            _answer(site.visit(cookie, service=service))
-            for service in (site.service, other, site.new_process())
-        ]
-        row.add_exact(site.refreshes, [first, *again], 4)
-    return row
-
-
-def first_cookie_after_second_refresh(*, rounds: int = 10) -> Row:
-    """Bring the first cookie when its session has been refreshed twice."""
-    row = Row("S", "the first cookie again after a second refresh")
-    for _ in range(rounds):
-        site = Site(refresh_grace=0, access_token_lifetime=20)
-        cookies = [site.cookie()]
-        for _ in range(2):
-            site.clock.advance(26)
-            cookies.append(_cookie_header(_answer(site.visit(cookies[-1]))))
-        answers = [
-            _answer(site.visit(cookies[0], service=service))
-            for service in (site.service, site.new_process())
-        ]
-        row.add(site.refreshes, answers)
-        row.expect(site.refreshes == 2, f"{site.refreshes} calls in a round")
-        row.expect(all(one.signed_in for one in answers), "not signed in")
-        newest = {_cookie_header(one) for one in answers}
-        row.expect(newest == {cookies[2]}, "not the newest session")
-    return row
+def _answer(result: AuthResult, seconds: float) -> Answer:
+    session = result.session
+    body = {"status": session.status, "reason": session.reason}
+    cookie = None
+    for _, value in result.headers:
+        if value.startswith("wos-session="):
+            cookie = value.partition(";")[0].partition("=")[2]
+    return Answer(200, body, cookie, seconds)
 
 
 # Processes of one host and of two
 
 
-@dataclass
-class Hosts:
-    """Gunicorns in front of one WorkOS; each has temporary files of its own."""
-
-    workos: Any
-    servers: list[Server]
-    redis: Redis | None = None
-    store_log: Path = Path()
-
-    @property
-    def ports(self) -> list[int]:
-        """Where the servers listen."""
-        return [server.port for server in self.servers]
-
-    def race(
-        self,
-        count: int,
-        cookie: str | None = None,
-        meanwhile: Callable[[], object] | None = None,
-        **options: Any,
-    ) -> tuple[int, list[Answer]]:
-        """Return how many calls a barrage costs, and its answers."""
-        cookie = cookie or self.workos.new_cookie()
-        self.workos.reset()
-        answers = barrage(self.ports, cookie, count, meanwhile=meanwhile, **options)
-        return self.workos.count(), answers
-
-
-@contextmanager
-def hosts(
-    *,
-    grace: float = 0.0,
-    count: int = 1,
-    workers: int = 4,
-    threads: int = 8,
-    with_redis: bool = False,
-) -> Iterator[Hosts]:
-    """Run WorkOS and Gunicorns, with a Redis that they share or without."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workos = stack.enter_context(workos_process(grace=grace))
-        environ = {**workos.settings(), CERTIFICATE: ""}
-        log, redis = folder / "store.log", None
-        if with_redis:
-            redis = Redis(folder / "redis")
-            stack.callback(redis.stop)
-            redis.start()
-            environ |= {STORE: redis.url, STORE_LOG: str(log)}
-        options = ["-k", "gthread", f"--workers={workers}", f"--threads={threads}"]
-        servers = []
-        for number in range(count):
-            own = folder / f"host{number}"
-            port = free_port()
-            private = {**environ, "XDG_RUNTIME_DIR": str(own)}
-            command = gunicorn(port, *options)
-            servers.append(stack.enter_context(running(command, port, own, private)))
-        # Every worker has loaded the app, and the keys.
-        warm = workos.new_cookie(expired=False)
-        barrage([server.port for server in servers], warm, 8 * workers * count)
-        yield Hosts(workos, servers, redis, log)
-        for server in servers:
-            server.stop()
-
-
 def one_host(
-    *, rounds: int = 50, requests: int = 200, workers: int = 4, threads: int = 8
+    *,
+    rounds: int = 50,
+    requests: int = 200,
+    workers: int = WORKERS,
+    threads: int = THREADS,
 ) -> Row:
     """Let requests meet one expired session on one Gunicorn with the default store."""
     case = f"gunicorn {workers} workers x {threads} threads, {requests} requests"
@@ -294,33 +107,119 @@ def one_host(
 
 
 def two_hosts(
-    *, rounds: int = 50, requests: int = 200, workers: int = 4, threads: int = 8
+    *,
+    rounds: int = 50,
+    requests: int = 200,
+    workers: int = WORKERS,
+    threads: int = THREADS,
 ) -> Row:
     """Let requests meet one expired session on two Gunicorns that share a Redis."""
     row = Row("S", f"two gunicorns with one Redis, {requests} requests")
     with hosts(count=2, workers=workers, threads=threads, with_redis=True) as site:
         for _ in range(rounds):
             row.add_exact(*site.race(requests), requests)
-        times = _StoreTimes(site.store_log)
-        row.remark = times.remark()
-        row.expect(not times.failures, "Redis failed")
+        log = site.operations()
+        row.remark = str(log)
+        row.expect(not log.failures, "Redis failed")
     return row
 
 
-def holder_killed(*, grace: bool, rounds: int = 10, every: int = 10) -> Row:
+def old_cookie_again(*, delays: Sequence[float] = (1, 10, 30)) -> Row:
+    """Bring the old cookie again, to all processes."""
+    row = Row("S", f"the old cookie again {listed(delays)} s later, any process")
+    with hosts(with_clock=True) as site:
+        for delay in delays:
+            cookie = site.workos.new_cookie()
+            site.workos.reset()
+            first = site.visit(cookie)
+            site.clock.advance(delay)
+            again = _of_all_workers(site, cookie)
+            row.add_exact(site.workos.count(), [first, *again], 1 + len(again))
+            row.expect(_workers(again) == WORKERS, "not all processes were asked")
+    return row
+
+
+def first_cookie_after_second_refresh(*, rounds: int = 10) -> Row:
+    """Bring the first cookie when its session has been refreshed twice."""
+    row = Row("S", "the first cookie again after a second refresh")
+    with hosts(with_clock=True) as site:
+        site.workos.set_lifetime(20)
+        for _ in range(rounds):
+            cookies = [site.workos.new_cookie(expired=False)]
+            site.workos.reset()
+            for _ in range(2):
+                site.clock.advance(26)
+                cookies.append(_cookie_header(site.visit(cookies[-1])))
+            answers = _of_all_workers(site, cookies[0])
+            calls = site.workos.count()
+            row.add(calls, answers)
+            row.expect(calls == 2, f"{calls} calls in a round")
+            row.expect(all(one.signed_in for one in answers), "not signed in")
+            newest = {_cookie_header(one) for one in answers}
+            row.expect(newest == {cookies[2]}, "not the newest session")
+            row.expect(_workers(answers) == WORKERS, "not all processes were asked")
+    return row
+
+
+def refresh_and_switch(*, rounds: int = 64) -> Row:
+    """Let one process refresh a session and another switch its organization."""
+    row = Row("S", "refresh and organization switch at once, two processes")
+    paths = ("/refresh", f"/switch/{OTHER_ORGANIZATION}")
+    with hosts(count=2, workers=1, with_file=True) as site:
+        for _ in range(rounds):
+            cookie = site.workos.new_cookie(expired=False)
+            calls, answers = site.race(2, cookie, paths=paths)
+            row.add(calls, answers)
+            row.expect(calls == 2, f"{calls} calls in a round")
+            row.expect(_workers(answers) == 2, "one process did both")
+            outcomes = {str(one.body.get("outcome")): one for one in answers}
+            row.expect(
+                outcomes.keys() == {"refreshed", "switched"},
+                f"outcomes: {listed(outcomes)}",
+            )
+            switched = outcomes.get("switched", Answer(0))
+            row.expect(
+                switched.body.get("organization") == OTHER_ORGANIZATION,
+                "switched to another organization",
+            )
+    return row
+
+
+def _of_all_workers(site: Hosts, cookie: str) -> list[Answer]:
+    """Send requests with one cookie until each worker has answered one."""
+    answers: list[Answer] = []
+    for _ in range(50):
+        answers += barrage(site.ports, cookie, 16, gap=0.002)
+        if _workers(answers) == WORKERS:
+            break
+    return answers
+
+
+def _workers(answers: Sequence[Answer]) -> int:
+    return len({answer.body.get("worker") for answer in answers})
+
+
+def _cookie_header(answer: Answer) -> str:
+    return f"wos-session={answer.cookie}"
+
+
+def holder_killed(
+    *, grace: bool, rounds: int = 50, every: int = 10, requests: int = 200
+) -> Row:
     """Kill the worker that has called WorkOS and waits for the answer."""
-    row = Row("G" if grace else "S", f"holder killed in one round of {every}")
+    case = f"holder killed in one round of {every}, {requests} requests"
+    row = Row("G" if grace else "S", case)
     with hosts(grace=GRACE if grace else 0) as site:
         for number in range(rounds):
             if number % every:
-                row.add_exact(*site.race(24), 24)
+                row.add_exact(*site.race(requests), requests)
             else:
-                _kill_holder(site, row, grace=grace)
+                _kill_holder(site, row, requests, grace=grace)
     row.expect(row.slowest <= LONGEST_WAIT, f"somebody waited {row.slowest:.1f} s")
     return row
 
 
-def _kill_holder(site: Hosts, row: Row, *, grace: bool) -> None:
+def _kill_holder(site: Hosts, row: Row, requests: int, *, grace: bool) -> None:
     """Play the round in which a worker dies between the rotation and the answer."""
     site.workos.fail(Latency(3))
     cookie, bystander = site.workos.new_cookie(), site.workos.new_cookie()
@@ -337,23 +236,23 @@ def _kill_holder(site: Hosts, row: Row, *, grace: bool) -> None:
         os.kill(site.workos.workers()[0], signal.SIGKILL)
         visitor.start()
 
-    _, answers = site.race(24, cookie, kill, gap=0.005)
+    _, answers = site.race(requests, cookie, kill, gap=0.002)
     visitor.join()
     # What the worker was busy with broke; a browser or a person sends it again.
     broken = sum(answer.status == 0 for answer in answers)
     again = barrage(site.ports, cookie, broken)
     calls = site.workos.count() - 1  # the bystander's
-    row.expect(0 < broken < 24, f"{broken} of 24 connections broke")
+    row.expect(0 < broken < requests, f"{broken} connections broke")
     row.expect(all(one.signed_in for one in others), "another session suffered")
     seen = [answer for answer in [*answers, *again] if answer.status]
-    row.expect(len(seen) == 24, f"{len(seen)} of 24 answers in the end")
+    row.expect(len(seen) == requests, f"{len(seen)} answers in the end")
     row.expect(calls <= 2, f"{calls} calls in a round")
     if grace:
         row.add(calls, [*seen, *others])
         row.expect(all(one.signed_in for one in seen), "not signed in")
     else:
         reasons = {str(one.body.get("reason")) for one in seen}
-        row.expect(reasons == {"refresh_rejected"}, f"reasons: {_list(reasons)}")
+        row.expect(reasons == {"refresh_rejected"}, f"reasons: {listed(reasons)}")
         # That this one session ends is what nobody can help here.
         row.add(calls, [replace(one, cookie=None, body={}) for one in seen] + others)
 
@@ -373,63 +272,6 @@ def response_lost(*, rounds: int = 20) -> Row:
 
 
 # Redis
-
-
-class Redis:
-    """A Redis that can be stopped, hung up, made read-only and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._stack = ExitStack()
-        self._server: Server | None = None
-        self.port = free_port()
-
-    @property
-    def url(self) -> str:
-        """What an app's ``store`` is."""
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        """Start it, empty."""
-        command = redis_server(self.port)
-        self._server = self._stack.enter_context(
-            running(command, self.port, self._folder)
-        )
-
-    def stop(self) -> None:
-        """Kill it."""
-        self._stack.close()
-
-    def restart(self) -> None:
-        """Kill it and start it, empty."""
-        self.stop()
-        self.start()
-
-    def hang(self) -> None:
-        """Let it answer nothing, though the host still accepts connections."""
-        self._send(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """Let it answer again."""
-        self._send(signal.SIGCONT)
-
-    def make_read_only(self) -> None:
-        """Make it the replica of a Redis that cannot be reached."""
-        self._command("REPLICAOF", "127.0.0.1", "1")
-
-    def make_writable(self) -> None:
-        """Undo :meth:`make_read_only`."""
-        self._command("REPLICAOF", "NO", "ONE")
-
-    def _send(self, number: int) -> None:
-        assert self._server is not None
-        self._server.process.send_signal(number)
-
-    def _command(self, *words: str) -> None:
-        import redis
-
-        with redis.Redis(port=self.port) as client:
-            client.execute_command(*words)
 
 
 def redis_fails(
@@ -472,11 +314,11 @@ def redis_fails(
         load(None, time.monotonic() + seconds)
         # Everybody has come back to it by now.
         row.expect(row.calls[-1] == 1, f"{row.calls[-1]} calls after all")
-        times = _StoreTimes(site.store_log)
-        row.expect(fault == "restarted" or bool(times.failures), "Redis never failed")
-        row.expect(times.slowest <= STORE_TIMEOUT + TURN, "an operation took too long")
-        row.expect(not times.within_pause(), "Redis was tried within 5 s of a failure")
-        row.remark = times.remark()
+        log = site.operations()
+        row.expect(fault == "restarted" or bool(log.failures), "Redis never failed")
+        row.expect(log.slowest.own_seconds <= TIMEOUT, "an operation took too long")
+        row.expect(not log.too_early(), "Redis was tried within 5 s of a failure")
+        row.remark = str(log)
     return row
 
 
@@ -485,64 +327,13 @@ def _soon(action: Callable[[], object]) -> Callable[[], object]:
     return threading.Timer(0.02, action).start
 
 
-class _StoreTimes:
-    """What :class:`benchmarks.race.app.TimedStore` wrote down."""
-
-    def __init__(self, log: Path) -> None:
-        lines = log.read_text("utf-8").splitlines()
-        #: Process, start and end in monotonic seconds, and whether it failed.
-        self.operations: list[tuple[int, float, float, bool]] = [
-            (pid, start, start + seconds, failed)
-            for pid, _, start, seconds, failed in map(json.loads, lines)
-        ]
-        self.failures = [one for one in self.operations if one[3]]
-
-    @property
-    def slowest(self) -> float:
-        """Seconds of the slowest operation."""
-        return max(end - start for _, start, end, _ in self.operations)
-
-    def within_pause(self) -> int:
-        """Return how many operations began too soon after one that failed."""
-        return sum(
-            pid == other and failed_at + TURN < start < failed_at + STORE_PAUSE - 0.01
-            for other, _, failed_at, _ in self.failures
-            for pid, start, _, _ in self.operations
-        )
-
-    def remark(self) -> str:
-        """Return a summary."""
-        return (
-            f"store: {len(self.operations)} operations, {len(self.failures)} failed, "
-            f"slowest {self.slowest * 1000:.0f} ms"
-        )
-
-
 # The table
-
-
-def _answer(result: AuthResult, seconds: float = 0.0) -> Answer:
-    session = result.session
-    body = {"status": session.status, "reason": session.reason}
-    cookie = None
-    for _, value in result.headers:
-        if value.startswith("wos-session="):
-            cookie = value.partition(";")[0].partition("=")[2]
-    return Answer(200, body, cookie, seconds)
-
-
-def _cookie_header(answer: Answer) -> str:
-    return f"wos-session={answer.cookie}"
-
-
-def _list(values: Sequence[object] | set[str]) -> str:
-    return ", ".join(str(value) for value in sorted(values, key=str))
 
 
 def cases(*, quick: bool) -> list[Callable[[], Row]]:
     """Return all cases, in the order of the table."""
     few = {"rounds": 5} if quick else {}
-    killed = {"rounds": 1 if quick else 20}
+    killed = {"rounds": 2, "every": 2} if quick else {}
     seconds = 6.0 if quick else 8.0
     return [
         partial(threads_of_one_process, **few),

@@ -103,6 +103,12 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+def listens_at(path: Path) -> bool:
+    """Return whether somebody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @contextmanager
 def running(
     command: Sequence[str],

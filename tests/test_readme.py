@@ -5,10 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
@@ -23,7 +21,6 @@ import wsgi_authkit
 from tests.gateway import Client
 from tests.harness import PASSWORD
 from tests.test_layering import LAYERS, PACKAGE
-from tests.test_stores import Clock, StoreContract
 from wsgi_authkit import (
     AnonymousSession,
     APIKey,
@@ -41,7 +38,6 @@ from wsgi_authkit.authorization import AuthorizationOptions
 from wsgi_authkit.config import ENVIRON_NAMES
 from wsgi_authkit.endpoints import MOUNTED
 from wsgi_authkit.session import Reason
-from wsgi_authkit.stores import Store
 from wsgi_authkit.testing import FakeWorkOS
 
 if TYPE_CHECKING:
@@ -257,22 +253,6 @@ def test_example_of_a_test_passes() -> None:
     test()
 
 
-class TestExampleOfAStore(StoreContract):
-    @pytest.fixture
-    def clock(self) -> Clock:
-        return Clock()
-
-    @pytest.fixture
-    def store(self, clock: Clock) -> Iterator[Store]:
-        make: Callable[..., Store] = run(block_with("class TableStore"))["TableStore"]
-        connection = sqlite3.connect(":memory:", check_same_thread=False)
-        connection.execute(
-            "CREATE TABLE kept (key TEXT PRIMARY KEY, value BLOB, end REAL)"
-        )
-        with closing(make(connection, clock)) as store:
-            yield store
-
-
 def test_every_setting_is_documented() -> None:
     text = section("Settings")
     settings = [setting.name for setting in fields(AuthKitConfig)]
@@ -425,6 +405,7 @@ def test_names_that_are_imported_are_public() -> None:
         "docs/architecture.rst",
         "docs/parity.rst",
         "docs/requests.rst",
+        "docs/stores.rst",
         "SECURITY.rst",
         "CHANGES.rst",
     ],

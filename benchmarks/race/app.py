@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from benchmarks.race.clock import FileClock
 from wsgi_authkit import AuthKitMiddleware
 from wsgi_authkit.errors import StoreError
 from wsgi_authkit.stores import Store, open_store
@@ -20,10 +25,14 @@ from wsgi_authkit.stores import Store, open_store
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from wsgi_authkit import AuthKitService
+
 #: The store's name, ``"auto"`` by default.
 STORE: Final = "RACE_STORE"
 #: A file that gets a line for every operation of the store.
 STORE_LOG: Final = "RACE_STORE_LOG"
+#: The file of a :class:`~benchmarks.race.clock.FileClock`; without it time is real.
+CLOCK: Final = "RACE_CLOCK"
 #: The certificate of WorkOS; empty for http. Set: workers tell WorkOS who they are.
 CERTIFICATE: Final = "RACE_CERTIFICATE"
 #: The header in which they do.
@@ -34,26 +43,41 @@ _Result = TypeVar("_Result")
 
 def make_app() -> WSGIApplication:
     """Return the app behind the middleware, configured by the environment."""
-    return AuthKitMiddleware(show_session, http=_http(), store=_store())
+    path = os.environ.get(CLOCK)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        return answer(middleware.service, environ, start_response)
+
+    middleware = AuthKitMiddleware(
+        app,
+        http=_http(),
+        store=_store(),
+        clock=time.time if path is None else FileClock(path),
+    )
+    return middleware
 
 
-def show_session(
-    environ: WSGIEnvironment, start_response: StartResponse
-) -> Iterable[bytes]:
-    """Answer who is signed in."""
+def answer(
+    service: AuthKitService, environ: WSGIEnvironment, start_response: StartResponse
+) -> list[bytes]:
+    """Answer who is signed in, after a refresh or a switch where the path says so."""
     session = environ["authkit.session"]
-    body = json.dumps(
-        {
-            "user": session.user.email if session else None,
-            "status": session.status,
-            "reason": session.reason,
-        }
-    ).encode()
-    headers = [
-        ("Content-Type", "application/json"),
-        ("Content-Length", str(len(body))),
-    ]
-    start_response("200 OK", headers)
+    content: dict[str, Any] = {"worker": os.getpid()}
+    headers = [("Content-Type", "application/json")]
+    action, _, organization_id = environ["PATH_INFO"][1:].partition("/")
+    if action in ("refresh", "switch") and session:
+        outcome = service.refresh_session(session, organization_id)
+        content["outcome"] = outcome.kind
+        headers += outcome.headers
+        session = outcome.session or session
+    content |= {
+        "user": session.user.email if session else None,
+        "organization": session.organization_id,
+        "status": session.status,
+        "reason": session.reason,
+    }
+    body = json.dumps(content).encode()
+    start_response("200 OK", [*headers, ("Content-Length", str(len(body)))])
     return [body]
 
 
@@ -84,11 +108,17 @@ class WorkerSession:
 
 
 class TimedStore:
-    """A store whose operations are written down: who, when, how long, with success."""
+    """A store whose operations are written down, a line of JSON each.
+
+    The process, the thread, what it was, when it began in monotonic seconds, how long
+    it took, for how much of that the thread was ready and had no CPU, and whether it
+    failed.
+    """
 
     def __init__(self, inner: Store, path: str) -> None:
         self._inner = inner
-        self._path = path
+        self._path = Path(path)
+        self._lines: deque[bytes] = deque()
 
     def get(self, key: str) -> bytes | None:
         """Return the value of ``key``, or ``None``."""
@@ -111,6 +141,8 @@ class TimedStore:
         self._inner.close()
 
     def _timed(self, name: str, operation: Callable[[], _Result]) -> _Result:
+        self._write_down()
+        queued = _seconds_in_queue()
         start = time.monotonic()
         failed = False
         try:
@@ -119,9 +151,27 @@ class TimedStore:
             failed = True
             raise
         finally:
-            entry = (os.getpid(), name, start, time.monotonic() - start, failed)
-            with open(self._path, "ab", buffering=0) as log:  # noqa: PTH123
-                log.write(json.dumps(entry).encode() + b"\n")
+            seconds = time.monotonic() - start
+            queued = _seconds_in_queue() - queued
+            who = os.getpid(), threading.get_native_id()
+            entry = (*who, name, start, seconds, queued, failed)
+            self._lines.append(json.dumps(entry).encode() + b"\n")
+
+    def _write_down(self) -> None:
+        # Before the next operation. After this one another thread would get its turn
+        # between a failure and what follows from it.
+        with self._path.open("ab", buffering=0) as log, suppress(IndexError):
+            while True:
+                log.write(self._lines.popleft())
+
+
+def _seconds_in_queue() -> float:
+    """Return for how long this thread has been ready and had no CPU, 0 off Linux."""
+    try:
+        schedstat = Path("/proc/thread-self/schedstat").read_bytes()
+    except OSError:
+        return 0.0
+    return int(schedstat.split()[1]) / 1e9
 
 
 def _http() -> Any:

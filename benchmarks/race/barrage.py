@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any, Final
 
 #: Seconds after which a request counts as hanging.
@@ -46,28 +47,31 @@ def barrage(
     cookie: str,
     count: int,
     *,
+    paths: Sequence[str] = ("/",),
     meanwhile: Callable[[], object] | None = None,
     gap: float = 0.0,
 ) -> list[Answer]:
     """Send requests with one cookie at the same moment and return all answers.
 
     :param ports: Of the servers that take turns.
+    :param paths: Of the pages that take turns.
     :param meanwhile: Runs when all are sent, before anything is read.
     :param gap: Seconds between two connections, for one worker not to take them all.
     """
-    request = (
-        f"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
+    requests = [
+        f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
         "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n"
         "Sec-Fetch-Dest: document\r\n\r\n"
-    ).encode()
+        for path in paths
+    ]
     sockets = []
     for index in range(count):
         address = ("127.0.0.1", ports[index % len(ports)])
         sockets.append(socket.create_connection(address, HANGING))
         time.sleep(gap)
     start = time.monotonic()
-    for connection in sockets:
-        connection.sendall(request)
+    for connection, request in zip(sockets, cycle(requests), strict=False):
+        connection.sendall(request.encode())
     if meanwhile is not None:
         meanwhile()
     return _read_all(sockets, start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from multiprocessing.managers import BaseManager
@@ -30,9 +30,15 @@ class ServedWorkOS:
     """WorkOS on a port; every method can be called from another process.
 
     :param certificate: A PEM file with key and certificate, for https.
+    :param clock: Unix seconds.
     """
 
-    def __init__(self, certificate: Path | None = None) -> None:
+    def __init__(
+        self,
+        certificate: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._now = clock
         self._behind = 0.0
         self._certificate = certificate
         self._stack = ExitStack()
@@ -73,6 +79,10 @@ class ServedWorkOS:
         """Have a retired refresh token work for so long."""
         self.fake.settings.refresh_grace = seconds
 
+    def set_lifetime(self, seconds: float) -> None:
+        """Have access tokens live for so long."""
+        self.fake.settings.access_token_lifetime = seconds
+
     def new_cookie(self, *, expired: bool = True) -> str:
         """Return the ``Cookie`` header of a new session."""
         self._behind = PAST if expired else 0.0
@@ -110,7 +120,7 @@ class ServedWorkOS:
         ]
 
     def _clock(self) -> float:
-        return time.time() - self._behind
+        return self._now() - self._behind
 
 
 class _Manager(BaseManager):
@@ -121,14 +131,17 @@ _Manager.register("ServedWorkOS", ServedWorkOS)
 
 
 @contextmanager
-def workos_process(*, grace: float = 0.0) -> Iterator[Any]:
+def workos_process(
+    *, grace: float = 0.0, clock: Callable[[], float] = time.time
+) -> Iterator[Any]:
     """Run WorkOS in a process of its own while the block runs.
 
     :param grace: Seconds for which a retired refresh token still works.
+    :param clock: Unix seconds, in any process.
     """
     manager = _Manager(ctx=get_context("spawn"))
     with manager:
-        workos: Any = manager.ServedWorkOS()  # type: ignore[attr-defined]
+        workos: Any = manager.ServedWorkOS(None, clock)  # type: ignore[attr-defined]
         workos.start()
         workos.set_grace(grace)
         try:
