@@ -59,7 +59,6 @@ from wsgi_authkit import (
     InvalidToken,
     KeySetUnavailable,
 )
-from wsgi_authkit.access import has_same_origin_proof
 from wsgi_authkit.testing import FakeWorkOS, serve
 
 MAGIC_AUTH = "urn:workos:oauth:grant-type:magic-auth:code"
@@ -114,8 +113,7 @@ def handle() -> Auth:
 
 def refuse_other_sites() -> None:
     """Refuse a POST that is not proven to come from a page of this site."""
-    is_own = has_same_origin_proof(request.environ, handle().origin)
-    if request.method == "POST" and not is_own:
+    if request.method == "POST" and not handle().has_same_origin_proof():
         abort(403)
 
 

@@ -11,8 +11,7 @@ import pytest
 from tests.gateway import Client, Response, environ, run
 from tests.harness import Harness, path_of
 from tests.sites import EXPIRED, EXPIRING, TEXT, answer, cookie_of, make_site
-from wsgi_authkit import AnonymousSession, Auth
-from wsgi_authkit.results import AuthResult
+from wsgi_authkit import Auth
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -291,10 +290,7 @@ def _signing_in(harness: Harness) -> WSGIApplication:
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         auth: Auth = environ["authkit"]
-        headers = auth.service.save_session(grace, cookies=auth.cookies).headers
-        cookie = headers[0][1].partition(";")[0]
-        session = auth.service.get_session(cookie)
-        auth.change(AuthResult(session=session, headers=headers))
+        auth.save_session(grace)
         return answer([PAGE])(environ, start_response)
 
     return app
@@ -304,8 +300,7 @@ def _signing_out(
     environ: WSGIEnvironment, start_response: StartResponse
 ) -> Iterable[bytes]:
     auth: Auth = environ["authkit"]
-    headers = auth.service.clear_session(cookies=auth.cookies).headers
-    auth.change(AuthResult(session=AnonymousSession("no_cookie"), headers=headers))
+    auth.clear_session()
     return answer([PAGE])(environ, start_response)
 
 

@@ -208,7 +208,7 @@ def test_change_of_the_session_changes_the_name_at_once() -> None:
         assert isinstance(session, Session)
         grace = replace(session.user, email="grace@example.com")
         for changed in (replace(session, user=grace), AnonymousSession("no_cookie")):
-            auth.change(AuthResult(session=changed))
+            auth._context.change(AuthResult(session=changed))
             found.append(tuple(environ.get(name) for name in NAMES))
         return answer()(environ, start_response)
 

@@ -41,7 +41,7 @@ LAYERS: Final = (
     ("service",),
     (
         *("request_session", "challenge", "auth", "endpoints", "links", "marker"),
-        "pending_flows",
+        *("pending_flows", "request_context"),
     ),
     ("middleware",),
     ("testing", "cli", "paste"),

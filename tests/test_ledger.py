@@ -424,17 +424,52 @@ def test_late_write_lives_no_longer_than_it_would_have(
     assert other.get("ended", "long") is None
 
 
-def test_late_write_never_replaces_what_is_newer(
+def test_late_addition_never_replaces_what_is_there(
     store: RecordingStore, clock: Clock
 ) -> None:
     broken = BrokenStore(store, *ALL_VERBS)
     ledger, other = make_ledger(broken, clock), make_ledger(store, clock)
-    ledger.set("refresh", "token", {"n": 1}, 60)
+    ledger.add("refresh", "token", {"n": 1}, 60)
     other.set("refresh", "token", {"n": 2}, 60)
     broken.verbs = ()
     clock.advance(PAUSE)
 
     assert ledger.get("refresh", "token") == {"n": 2}
+
+
+def test_late_write_replaces_what_was_there_before(
+    store: RecordingStore, clock: Clock
+) -> None:
+    """A session that was signed in to again, and out again while the store is down."""
+    broken = BrokenStore(store)
+    ledger, other = make_ledger(broken, clock), make_ledger(store, clock)
+    other.set("ended", "session_1", {"over": False}, 600)
+    broken.verbs = ALL_VERBS
+    ledger.set("ended", "session_1", {}, 600)
+    seen = [ledger.get("ended", "session_1")]
+    broken.verbs = ()
+    clock.advance(PAUSE)
+    seen.append(ledger.get("ended", "session_1"))
+    ledger.get("refresh", "another")
+
+    assert seen == [{}, {}]
+    assert other.get("ended", "session_1") == {}
+
+
+def test_write_that_succeeds_makes_an_older_late_one_void(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store, "set", "add")
+    ledger, other = make_ledger(broken, clock), make_ledger(store, clock)
+    ledger.set("refresh", "token", {"n": 1}, 60)
+    clock.advance(PAUSE)
+    broken.verbs = ("add",)
+    ledger.set("refresh", "token", {"n": 2}, 60)
+    broken.verbs = ()
+    clock.advance(PAUSE)
+    ledger.get("refresh", "another")
+
+    assert other.get("refresh", "token") == {"n": 2}
 
 
 def test_late_writes_survive_a_store_that_fails_again(
@@ -479,12 +514,12 @@ def test_few_late_writes_go_with_one_operation_and_not_without_end(
     broken.calls.clear()
     clock.advance(PAUSE)
     ledger.get("refresh", "another")
-    with_one = broken.calls.count("add")
+    with_one = broken.calls.count("set")
     for _ in range(MAX_OWED):
         ledger.get("refresh", "another")
 
     assert with_one == REPAID_AT_ONCE
-    assert broken.calls.count("add") == MAX_OWED
+    assert broken.calls.count("set") == MAX_OWED
 
 
 def test_ledger_knows_whether_others_see_it(

@@ -750,8 +750,8 @@ def test_restart_never_takes_the_redirect_uri_of_a_foreign_state() -> None:
 def test_lies_about_the_host_reach_no_url(path: str, choose: Any) -> None:
     def app(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
         auth: Auth = environ["authkit"]
-        urls = [auth.sign_in_url("/a"), auth.sign_out_url("/"), auth.origin]
-        urls += [auth.authorization_url(), auth.absolute_return_url("/") or ""]
+        urls = [auth.sign_in_url("/a"), auth.sign_out_url("/")]
+        urls += [auth.authorization_url(), auth.sign_out("/")]
         start_response("200 OK", [("Content-Type", "text/plain")])
         return ["\n".join(urls).encode()]
 

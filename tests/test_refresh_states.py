@@ -89,7 +89,13 @@ class Board:
         return None if value is None else dict(value)
 
     def set(
-        self, kind: str, identifier: str, value: Mapping[str, Any], ttl: float
+        self,
+        kind: str,
+        identifier: str,
+        value: Mapping[str, Any],
+        ttl: float,
+        *,
+        late: bool = True,
     ) -> None:
         self._stop("set", kind)
         if kind != "recent":

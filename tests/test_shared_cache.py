@@ -14,8 +14,7 @@ from tests.gateway import Client, Header, Response
 from tests.harness import Harness, path_of
 from tests.shared_cache import HEURISTIC, SharedCache, is_from_cache
 from tests.sites import EXPIRED, EXPIRING, make_site
-from wsgi_authkit import AnonymousSession, Auth
-from wsgi_authkit.results import AuthResult
+from wsgi_authkit import Auth
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -70,15 +69,12 @@ def greeting(headers: list[Header]) -> WSGIApplication:
 
 def start(auth: Auth, answer: Any) -> None:
     """Start a session as an app of one's own forms does."""
-    headers = auth.service.save_session(answer, cookies=auth.cookies).headers
-    session = auth.service.get_session(headers[0][1].partition(";")[0])
-    auth.change(AuthResult(session=session, headers=headers))
+    auth.save_session(answer)
 
 
 def end(auth: Auth) -> None:
     """End the session, without WorkOS."""
-    headers = auth.service.clear_session(cookies=auth.cookies).headers
-    auth.change(AuthResult(session=AnonymousSession("no_cookie"), headers=headers))
+    auth.clear_session()
 
 
 class Street:

@@ -119,3 +119,19 @@ def read_body(environ: WSGIEnvironment, limit: int) -> bytes | None:
 def set_cookie_headers(values: Iterable[str]) -> list[Header]:
     """Return one ``Set-Cookie`` header for each value (RFC 6265 3: never folded)."""
     return [("Set-Cookie", value) for value in values]
+
+
+def override_cookies(headers: list[Header], extra: list[Header]) -> list[Header]:
+    """Return headers with further ones, whose cookies replace those of the same name.
+
+    Both are ours. A browser would take the last of two cookies, and a response must
+    not set one twice (RFC 6265 4.1.1).
+    """
+    names = {_cookie_name(header) for header in extra} - {None}
+    kept = [header for header in headers if _cookie_name(header) not in names]
+    return [*kept, *extra]
+
+
+def _cookie_name(header: Header) -> str | None:
+    is_cookie = header[0].lower() == "set-cookie"
+    return header[1].partition("=")[0] if is_cookie else None

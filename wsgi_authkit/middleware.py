@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from wsgi_authkit._logs import show_debug_logs
-from wsgi_authkit._wsgi import AUTH_KEY, Header, rewriting
-from wsgi_authkit.access import is_preflight
+from wsgi_authkit._wsgi import AUTH_KEY, Header, override_cookies, rewriting
+from wsgi_authkit.access import Access, is_preflight
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.auth import Auth
 from wsgi_authkit.authentication import Authentication
@@ -30,12 +30,12 @@ from wsgi_authkit.options import (
     Options,
 )
 from wsgi_authkit.redirect_uris import (
-    Choice,
     ChooseRedirectURI,
     RedirectOptions,
     RedirectURIs,
     site_problems,
 )
+from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.request_session import identify
 from wsgi_authkit.responses import is_public, private
 from wsgi_authkit.results import AuthResult
@@ -270,27 +270,42 @@ class AuthKitMiddleware:
         site = self._site or self._first_site()
         remove_claims(environ, self._options.remote_user)
         choice = site.redirect_uris.choice(environ)
-        endpoint = self._find_endpoint(site, environ)
-        if endpoint is not None:
-            nobody = AuthResult(session=AnonymousSession())
-            auth = self._bind(site, environ, nobody, choice)
-            if self._options.debug:
-                log.debug("answered here: %s", environ.get("PATH_INFO", ""))
-            return endpoint(auth)(environ, start_response)
         service = site.service.with_redirect_uri(choice.uri)
-        access = self._options.rules.judge(environ.get("PATH_INFO", ""))
+        endpoint = self._find_endpoint(site, environ)
+        access: Access = "public"
+        if endpoint is None:
+            access = self._options.rules.judge(environ.get("PATH_INFO", ""))
         if access == "excluded":
             result = AuthResult(session=AnonymousSession("excluded"))
-        elif is_preflight(environ):
+        elif endpoint is not None or is_preflight(environ):
             access, result = "public", AuthResult(session=AnonymousSession())
         else:
             result = identify(service, self._options, environ)
-        auth = self._bind(site, environ, result, choice)
+        context = RequestContext(
+            service, self._options, environ, result, site.redirect_uris, choice
+        )
+        # Both keys, so that no outer value shines through.
+        environ[AUTH_KEY] = Auth(context)
+        context.publish()
         if self._options.debug:
-            log.debug("%s, %r, %d cookies to set", access, result, len(result.headers))
+            self._log_request(context, access, answered_here=endpoint is not None)
+        if endpoint is not None:
+            rewrite = partial(_with_changes, context)
+            return endpoint(context)(environ, rewriting(start_response, rewrite))
         is_let_in = access != "protected" or result.session
-        app = self._app if is_let_in else auth.challenge()
-        return app(environ, rewriting(start_response, partial(self._rewrite, auth)))
+        app = self._app if is_let_in else context.ask_to_sign_in()
+        rewrite = partial(self._rewrite, context)
+        return app(environ, rewriting(start_response, rewrite))
+
+    @staticmethod
+    def _log_request(
+        context: RequestContext, access: Access, *, answered_here: bool
+    ) -> None:
+        if answered_here:
+            log.debug("answered here: %s", context.environ.get("PATH_INFO", ""))
+            return
+        result = context.result
+        log.debug("%s, %r, %d cookies to set", access, result, len(result.headers))
 
     @property
     def service(self) -> AuthKitService:
@@ -323,20 +338,6 @@ class AuthKitMiddleware:
                 self._site = self._make_site()
             return self._site
 
-    def _bind(
-        self,
-        site: _Site,
-        environ: WSGIEnvironment,
-        result: AuthResult,
-        choice: Choice,
-    ) -> Auth:
-        """Set both keys, so that no outer value shines through."""
-        service = site.service.with_redirect_uri(choice.uri)
-        auth = Auth(service, self._options, environ, result, site.redirect_uris, choice)
-        environ[AUTH_KEY] = auth
-        auth.publish()
-        return auth
-
     def _find_endpoint(self, site: _Site, environ: WSGIEnvironment) -> Endpoint | None:
         path = environ.get("PATH_INFO", "")
         if path.startswith(self._mount_prefix):
@@ -346,23 +347,23 @@ class AuthKitMiddleware:
         return CALLBACK if site.redirect_uris.answering(environ) else None
 
     def _rewrite(
-        self, auth: Auth, status: str, headers: list[Header]
+        self, context: RequestContext, status: str, headers: list[Header]
     ) -> tuple[str, list[Header]]:
         """Return status and headers of the app's response as they go out."""
-        extra = auth.start_response(status, headers)
-        status, headers = auth.rewrite(status, headers)
-        if self._eager is not None and not auth.is_excluded:
+        extra = context.headers_to_add(status, headers)
+        status, headers = context.challenge.rewrite(status, headers)
+        if self._eager is not None and not context.is_excluded:
             extra = [
                 *extra,
                 *self._eager.headers(
-                    auth.environ,
+                    context.environ,
                     status,
-                    auth.session,
+                    context.session,
                     changed=bool(extra),
-                    secure=auth.service.config.secure_cookies(),
+                    secure=context.service.config.secure_cookies(),
                 ),
             ]
-        if not extra and not auth.is_private:
+        if not extra and not context.is_private:
             return status, headers
         if not self._public_logged and is_public(headers):
             self._public_logged = True
@@ -370,7 +371,18 @@ class AuthKitMiddleware:
                 "the app asked shared caches to keep a response to somebody who is "
                 "signed in; its Cache-Control was replaced"
             )
-        return status, private([*headers, *extra])
+        return status, private([*headers, *dict.fromkeys(extra)])
+
+
+def _with_changes(
+    context: RequestContext, status: str, headers: list[Header]
+) -> tuple[str, list[Header]]:
+    """Return an endpoint's response with what hooks have changed in the request.
+
+    They have the last word: a hook that clears the session signs nobody in.
+    """
+    extra = context.headers_to_add(status, headers)
+    return status, override_cookies(headers, extra)
 
 
 class _Site(NamedTuple):

@@ -67,6 +67,7 @@ _RECENT: Final = "recent"
 _LEASE: Final = "lease"
 _CALLED: Final = "called"
 _ENDED: Final = "ended"
+_LEFT: Final = "left"
 
 Kind = Literal["refreshed", "rejected", "reauthorize", "unavailable", "ended", "busy"]
 
@@ -212,7 +213,31 @@ class RefreshCoordinator:
         with the session that it left.
         """
         if self.has_ended(session_id):
-            self._ledger.set(_ENDED, session_id, {"over": False}, ENDED_LIFETIME)
+            # Not written late: somebody may have ended it again by then.
+            self._ledger.set(
+                _ENDED, session_id, {"over": False}, ENDED_LIFETIME, late=False
+            )
+        self.stay(session_id)
+
+    def leave(self, session_id: str) -> None:
+        """Write down that the browser has another session by now, or none.
+
+        A response that takes its time must not write the cookie of this one any more,
+        nor delete that of the next.
+        """
+        self._ledger.set(_LEFT, session_id, {}, RESULT_LIFETIME)
+
+    def stay(self, session_id: str) -> None:
+        """Take :meth:`leave` back, for a session that a browser is given again."""
+        if self._ledger.get(_LEFT, session_id) is not None:
+            self._ledger.set(_LEFT, session_id, {"left": False}, RESULT_LIFETIME)
+
+    def has_left(self, session_id: str) -> bool:
+        """Say whether the browser has left a session, or the session is over."""
+        left = self._ledger.get(_LEFT, session_id)
+        if left is not None and left.get("left") is not False:
+            return True
+        return self.has_ended(session_id)
 
     def has_ended(self, session_id: str) -> bool:
         """Say whether a session is over; a store that does not answer says no."""

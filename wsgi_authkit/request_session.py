@@ -19,8 +19,10 @@ from wsgi_authkit.errors import (
     RefreshUnavailable,
 )
 from wsgi_authkit.identity import publish
+from wsgi_authkit.links import Links
 from wsgi_authkit.marker import no_marker_headers
 from wsgi_authkit.options import Options
+from wsgi_authkit.redirect_uris import RedirectURIs
 from wsgi_authkit.results import AuthResult, RefreshOutcome
 from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Reason
@@ -49,7 +51,14 @@ def identify(
 class RequestSession:
     """Who makes a request, and what about that changes in it."""
 
-    __slots__ = ("_environ", "_options", "headers_sent", "result", "service")
+    __slots__ = (
+        "environ",
+        "headers_sent",
+        "options",
+        "redirect_uris",
+        "result",
+        "service",
+    )
 
     def __init__(
         self,
@@ -57,9 +66,14 @@ class RequestSession:
         options: Options,
         environ: WSGIEnvironment,
         result: AuthResult,
+        redirect_uris: RedirectURIs,
     ) -> None:
-        self._options = options
-        self._environ = environ
+        #: The request.
+        self.environ = environ
+        #: The options of the middleware.
+        self.options = options
+        #: The redirect URIs of this site.
+        self.redirect_uris = redirect_uris
         #: The service, for the redirect URI of the request.
         self.service = service
         #: Whether the app has called ``start_response``.
@@ -67,10 +81,30 @@ class RequestSession:
         #: The session, and the headers that make it so.
         self.result = result
 
-    def start_response(self) -> list[Header]:
-        """Return the headers to add to the app's; no change is possible afterwards."""
+    @property
+    def session(self) -> Session | AnonymousSession:
+        """Who makes the request, by now."""
+        return self.result.session
+
+    @property
+    def cookies(self) -> str:
+        """The ``Cookie`` header, empty where there is none."""
+        return str(self.environ.get("HTTP_COOKIE", ""))
+
+    @property
+    def links(self) -> Links:
+        """The addresses of this site, for the redirect URI of the request."""
+        return Links(self.service, self.options, self.environ, self.redirect_uris)
+
+    @property
+    def sign_in_path(self) -> str:
+        """The public path of the sign-in endpoint."""
+        return self.links.endpoint("sign-in")
+
+    def session_headers(self) -> list[Header]:
+        """Return the headers that are to go out; no change is possible afterwards."""
         self.headers_sent = True
-        return self.service.latest_headers(self.result, self._cookies)
+        return self.service.latest_headers(self.result, self.cookies)
 
     def check_headers_unsent(self) -> None:
         """Refuse a change that could not reach the browser any more.
@@ -94,10 +128,10 @@ class RequestSession:
 
     def publish(self) -> None:
         """Set what the app reads of ``environ`` to who makes the request."""
-        publish(self._environ, self.result.session, self._options.remote_user)
+        publish(self.environ, self.result.session, self.options.remote_user)
 
     def refresh(self, organization_id: str | None) -> RefreshOutcome:
-        """Refresh the session, see :meth:`Auth.refresh`; ``url`` may be missing.
+        """See :meth:`~wsgi_authkit.Auth.refresh`; ``url`` may be missing.
 
         :raises HeadersSent: It is too late; WorkOS was not asked.
         """
@@ -108,8 +142,8 @@ class RequestSession:
         outcome = self.service.renew_session(
             session,
             organization_id,
-            cookies=self._cookies,
-            **_refresh_options(self.service, self._options, self._environ),
+            cookies=self.cookies,
+            **_refresh_options(self.service, self.options, self.environ),
         )
         changed = self._changed(outcome)
         if changed is not None:
@@ -117,30 +151,36 @@ class RequestSession:
         return outcome
 
     def save(self, value: Session | Authentication | Mapping[str, Any]) -> None:
-        """Store a session that was made elsewhere, see :meth:`Auth.save_session`.
+        """See :meth:`~wsgi_authkit.Auth.save_session`.
 
         :raises HeadersSent: It is too late.
         """
         self.check_headers_unsent()
-        self.change(self.service.save_session(value, cookies=self._cookies))
+        saved = self.service.save_session(value, cookies=self.cookies)
+        self.service.leave_sessions(self.cookies, session_id=saved.session_id or "")
+        self.change(saved)
 
     def clear(self) -> None:
-        """Delete the session, see :meth:`Auth.clear_session`.
+        """See :meth:`~wsgi_authkit.Auth.clear_session`.
 
         :raises HeadersSent: It is too late.
         """
         self.check_headers_unsent()
-        self.change(self.service.clear_session(cookies=self._cookies))
+        cleared = self.service.clear_session(cookies=self.cookies)
+        self.service.leave_sessions(self.cookies)
+        # Who is cleared and signs in again is no loop.
+        unmarked = no_marker_headers(self.service, self.sign_in_path)
+        self.change(replace(cleared, headers=[*cleared.headers, *unmarked]))
 
-    def end(self, return_to: str | None, sign_in_path: str) -> str | None:
-        """Sign out, see :meth:`Auth.sign_out`.
+    def end(self, return_to: str | None) -> str | None:
+        """End the session, see :meth:`~wsgi_authkit.Auth.sign_out`.
 
         :param return_to: The absolute URL to end at.
         :returns: The URL that ends the session at WorkOS, ``None`` without a session.
         :raises HeadersSent: It is too late.
         """
         self.check_headers_unsent()
-        service, cookies = self.service, self._cookies
+        service, cookies = self.service, self.cookies
         # Several at once only when a sibling site planted some: the likeliest is first,
         # and it is the one whose hosted session is ended too.
         ids = dict.fromkeys(
@@ -150,20 +190,20 @@ class RequestSession:
         url = None
         for session_id in reversed(ids):
             url = service.sign_out(
-                session_id, return_to, revoke=self._options.revoke_on_sign_out
+                session_id, return_to, revoke=self.options.revoke_on_sign_out
             ).logout_url
             log.info("session %s signed out", session_id)
         self.change(
             AuthResult(
                 session=AnonymousSession("revoked" if ids else "no_cookie"),
-                headers=self._sign_out_headers(sign_in_path),
+                headers=self._sign_out_headers(),
             )
         )
         return url
 
-    def _sign_out_headers(self, sign_in_path: str) -> list[Header]:
+    def _sign_out_headers(self) -> list[Header]:
         """Return the headers that leave nothing of a person in the browser."""
-        service, cookies = self.service, self._cookies
+        service, cookies, sign_in_path = self.service, self.cookies, self.sign_in_path
         pending = service.clear_pending_verifier(
             cookies=cookies, sign_in_path=sign_in_path
         )
@@ -173,8 +213,8 @@ class RequestSession:
             *pending.headers,
             *no_marker_headers(service, sign_in_path),
         ]
-        if EAGER_COOKIE in cookies and not self._options.eager_auth:
-            # Of a JavaScript library on this host. Our own goes where the option is.
+        # Without the option it is that of a JavaScript library on this host.
+        if self.options.eager_auth or EAGER_COOKIE in cookies:
             headers += take_back(secure=service.config.secure_cookies())
         return headers
 
@@ -184,16 +224,12 @@ class RequestSession:
         It has this host for its domain and would come back with every request.
         """
         config = self.service.config
-        if config.cookie_domain is None or config.cookie_name not in self._cookies:
+        if config.cookie_domain is None or config.cookie_name not in self.cookies:
             return []
         earlier = CookieSessionStorage(replace(config, cookie_domain=None))
         return set_cookie_headers(
-            earlier.clear_session(self._cookies, secure=config.secure_cookies())
+            earlier.clear_session(self.cookies, secure=config.secure_cookies())
         )
-
-    @property
-    def _cookies(self) -> str:
-        return str(self._environ.get("HTTP_COOKIE", ""))
 
     def _not_signed_in(
         self, session: AnonymousSession, organization_id: str | None

@@ -21,6 +21,8 @@ class AuthResult:
     error: RefreshError | None = None
     #: The refresh token that :attr:`headers` store, or delete as finished.
     refresh_token: str | None = field(default=None, repr=False)
+    #: The session of that token.
+    session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +98,5 @@ class RefreshOutcome:
     headers: list[Header] = field(default_factory=list, repr=False)
     #: The refresh token that :attr:`headers` store, or delete as finished.
     refresh_token: str | None = field(default=None, repr=False)
+    #: The session of that token.
+    session_id: str | None = None

@@ -273,8 +273,9 @@ class AuthKitService:
 
         A response can take its time. Meanwhile another request may have refreshed the
         session further, or switched its organization; an older cookie that arrives
-        last would undo it, and a deletion would lose it. What :meth:`clear_session` and
-        :meth:`sign_out` answer stays as it is: it is meant to delete.
+        last would undo it, and a deletion would lose it. Of a session that was signed
+        out meanwhile, or that the browser has left for another one, nothing is left to
+        send. What :meth:`clear_session` and :meth:`sign_out` answer stays as it is.
         """
         return self._state.sessions.latest_headers(result, self._visit(cookies))
 
@@ -321,15 +322,31 @@ class AuthKitService:
             self.encryption.seal(dump_payload(payload)),
             self._visit(cookies, redirect_uri),
         )
+        coordinator = self._state.coordinator
         if isinstance(value, Authentication):
-            self._state.coordinator.revive(session.session_id)
-        elif self._state.coordinator.has_ended(session.session_id):
+            coordinator.revive(session.session_id)
+        elif coordinator.has_ended(session.session_id):
             raise InvalidToken("the session was signed out; it cannot be saved again")
+        coordinator.stay(session.session_id)
         return AuthResult(
             session=session,
             headers=headers,
             refresh_token=payload.refresh_token,
+            session_id=session.session_id,
         )
+
+    def leave_sessions(self, cookies: Cookies, *, session_id: str = "") -> None:
+        """Say that a browser has another session by now than those of its cookies.
+
+        Responses on their way for the earlier ones then write no cookie any more, see
+        :meth:`latest_headers`. The sessions themselves go on.
+
+        :param cookies: The cookies of the request that changes the session.
+        :param session_id: The new session, if there is one.
+        """
+        for earlier in self.session_ids(cookies):
+            if earlier != session_id:
+                self._state.coordinator.leave(earlier)
 
     def clear_session(
         self, *, cookies: Cookies = None, redirect_uri: str | None = None

@@ -93,7 +93,7 @@ class Sessions:
                 return self._not_refreshed(result, current, found, visit)
             opened = self._reader.open(result.sealed)
             if not isinstance(opened, SealedSession):
-                return self._unverified(result, visit)
+                return self._unverified(result, current, visit)
             current = opened
             if not current.expired:
                 break
@@ -140,7 +140,7 @@ class Sessions:
             return self._denied(result, session, visit)
         if result.kind != "refreshed":
             return RefreshOutcome(kind="unavailable", retry_after=result.retry_after)
-        return self._succeeded(result, wanted, visit)
+        return self._succeeded(result, session.session_id, wanted, visit)
 
     def latest_headers(
         self, result: AuthResult | RefreshOutcome, visit: Visit
@@ -148,6 +148,8 @@ class Sessions:
         """See :meth:`~wsgi_authkit.AuthKitService.latest_headers`."""
         if result.refresh_token is None or not result.headers:
             return result.headers
+        if self._coordinator.has_left(result.session_id or ""):
+            return []
         newest = self._coordinator.newest(result.refresh_token)
         return result.headers if newest is None else self._store(newest.sealed, visit)
 
@@ -188,15 +190,19 @@ class Sessions:
             session=current.session or AnonymousSession("unavailable"),
             headers=self._store(current.sealed, visit),
             refresh_token=current.payload.refresh_token,
+            session_id=_session_id(current),
         )
 
-    def _unverified(self, result: RefreshResult, visit: Visit) -> AuthResult:
+    def _unverified(
+        self, result: RefreshResult, current: SealedSession, visit: Visit
+    ) -> AuthResult:
         # Stored all the same: its refresh token is the only good one.
         return AuthResult(
             session=AnonymousSession("unavailable"),
             headers=self._store(result.sealed, visit),
             error=RefreshUnavailable("the new session cannot be verified yet"),
             refresh_token=result.refresh_token,
+            session_id=_session_id(current),
         )
 
     def _not_refreshed(
@@ -214,6 +220,7 @@ class Sessions:
                 self._anonymous(_OVER[result.kind], visit),
                 error=error,
                 refresh_token=current.payload.refresh_token,
+                session_id=_session_id(current),
             )
         renewed = self._renewed(current, found, visit)
         if not current.expired:
@@ -233,10 +240,11 @@ class Sessions:
             refresh_token=None
             if result.kind == "ended"
             else session._payload.refresh_token,
+            session_id=session.session_id,
         )
 
     def _succeeded(
-        self, result: RefreshResult, wanted: str | None, visit: Visit
+        self, result: RefreshResult, session_id: str, wanted: str | None, visit: Visit
     ) -> RefreshOutcome:
         opened = self._reader.open(result.sealed)
         # Stored also if it cannot be verified yet: its refresh token is the only good
@@ -248,12 +256,14 @@ class Sessions:
                 retry_after=result.retry_after,
                 headers=headers,
                 refresh_token=result.refresh_token,
+                session_id=session_id,
             )
         return RefreshOutcome(
             kind="switched" if wanted else "refreshed",
             session=opened.session,
             headers=headers,
             refresh_token=opened.payload.refresh_token,
+            session_id=session_id,
         )
 
     def _store(self, sealed: str, visit: Visit) -> list[Header]:
@@ -278,3 +288,7 @@ def organization_to_authorize(error: RefreshNeedsAuthorization) -> str | None:
     Whom an organization has lost cannot sign in to it: ``None`` lets AuthKit ask.
     """
     return None if error.reason in ORGANIZATION_LOST else error.organization_id
+
+
+def _session_id(found: SealedSession) -> str:
+    return str(found.claims.get("sid"))

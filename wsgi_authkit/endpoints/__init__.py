@@ -1,7 +1,7 @@
 """The endpoints that the middleware mounts, one module each.
 
-An endpoint is a function from the request's :class:`~wsgi_authkit.auth.Auth` to the
-WSGI app that answers.
+An endpoint is a function from the request's
+:class:`~wsgi_authkit.request_context.RequestContext` to the WSGI app that answers.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from wsgi_authkit.auth import Auth
 from wsgi_authkit.endpoints.callback import callback
 from wsgi_authkit.endpoints.sign_in import sign_in, sign_up
 from wsgi_authkit.endpoints.sign_out import sign_out
+from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.responses import method_not_allowed
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ __all__ = ["CALLBACK", "MOUNTED", "Endpoint"]
 class Endpoint:
     """A function and the methods that it answers."""
 
-    answer: Callable[[Auth], WSGIApplication]
+    answer: Callable[[RequestContext], WSGIApplication]
     methods: tuple[str, ...]
 
-    def __call__(self, auth: Auth) -> WSGIApplication:
-        if auth.environ["REQUEST_METHOD"] not in self.methods:
+    def __call__(self, context: RequestContext) -> WSGIApplication:
+        if context.environ["REQUEST_METHOD"] not in self.methods:
             return method_not_allowed(", ".join(self.methods))
-        return self.answer(auth)
+        return self.answer(context)
 
 
 #: The endpoint on the path of a redirect URI.

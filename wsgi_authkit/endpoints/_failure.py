@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wsgi_authkit._wsgi import Header, add_headers
 from wsgi_authkit.access import prefers_json
-from wsgi_authkit.auth import Auth
 from wsgi_authkit.challenge import RETRY_AFTER
 from wsgi_authkit.errors import AuthorizationError
+from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.responses import json_error, link, page, private
 
 if TYPE_CHECKING:
@@ -117,30 +117,32 @@ _TEXTS: Final[dict[str, _Text]] = {
 
 
 def fail(
-    auth: Auth, error: AuthorizationError, headers: Iterable[Header] = ()
+    context: RequestContext, error: AuthorizationError, headers: Iterable[Header] = ()
 ) -> WSGIApplication:
     """Return the answer to a failed sign-in: the app's own, a page, or JSON.
 
     The headers of the error and the further ones go out with it in any case.
     """
     error.headers += headers
-    return ask_app(auth, error) or explain(auth, error)
+    return ask_app(context, error) or explain(context, error)
 
 
-def ask_app(auth: Auth, error: AuthorizationError) -> WSGIApplication | None:
+def ask_app(
+    context: RequestContext, error: AuthorizationError
+) -> WSGIApplication | None:
     """Return what ``on_error`` answers, ``None`` when it leaves that to us."""
     log.info("a sign-in failed (%s): %s", error.code, error)
-    hook = auth.options.on_error
-    answer = None if hook is None else hook(error, auth.environ)
+    hook = context.options.on_error
+    answer = None if hook is None else hook(error, context.environ)
     return None if answer is None else with_headers(answer, error.headers)
 
 
-def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
+def explain(context: RequestContext, error: AuthorizationError) -> WSGIApplication:
     """Return our own answer to a failed sign-in."""
     text = _TEXTS[error.code]
     headers = list(error.headers)
     seconds = max(RETRY_AFTER, math.ceil(error.retry_after or 1))
-    as_json = prefers_json(auth.environ)
+    as_json = prefers_json(context.environ)
     reloads = error.retryable and not as_json
     if text.status is _UNAVAILABLE and not reloads:
         headers.append(("Retry-After", str(seconds)))
@@ -152,7 +154,7 @@ def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
     return page(
         text.title,
         advice,
-        actions=link("Start again", auth.sign_in_path),
+        actions=link("Start again", context.sign_in_path),
         status=text.status,
         headers=headers,
         retry_after=seconds if reloads else None,

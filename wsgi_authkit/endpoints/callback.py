@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from wsgi_authkit._wsgi import Header
 from wsgi_authkit.access import is_person, is_prefetch
-from wsgi_authkit.auth import Auth
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.endpoints._failure import ask_app, explain, fail, with_headers
 from wsgi_authkit.endpoints._query import parse_query
@@ -22,6 +21,7 @@ from wsgi_authkit.errors import (
 from wsgi_authkit.loop import Marker
 from wsgi_authkit.marker import find_marker, marker_headers
 from wsgi_authkit.options import SignInEvent
+from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.request_session import identify
 from wsgi_authkit.responses import Response, onward_page, redirect
 from wsgi_authkit.results import CallbackResult
@@ -34,69 +34,78 @@ log = logging.getLogger(__name__)
 _SINGLE: Final = ("code", "state", "error", "error_description", "iss")
 
 
-def callback(auth: Auth) -> WSGIApplication:
+def callback(context: RequestContext) -> WSGIApplication:
     """Finish a sign-in and send the browser to where it started."""
-    if is_prefetch(auth.environ):
+    if is_prefetch(context.environ):
         return Response(HTTPStatus.NO_CONTENT)
-    if auth.environ["REQUEST_METHOD"] == "HEAD":
-        return redirect(auth.site_url(auth.return_path(None)), see_other=True)
+    if context.environ["REQUEST_METHOD"] == "HEAD":
+        return redirect(
+            context.site_url(context.links.return_path(None)), see_other=True
+        )
     try:
-        query = parse_query(auth.environ, _SINGLE)
-        _check_issuer(auth, query.get("iss"))
+        query = parse_query(context.environ, _SINGLE)
+        _check_issuer(context, query.get("iss"))
     except AuthorizationError as error:
-        return fail(auth, error)
+        return fail(context, error)
     # WorkOS has been seen to send back the text "null" for no state.
     state = query.get("state") if query.get("state") != "null" else None
-    auth.follow_flow(auth.service.peek_flow(state))
+    context.follow_flow(context.service.peek_flow(state))
     if "error" in query:
-        return _denied(auth, query, state)
+        return _denied(context, query, state)
     if query.get("code") and not state:
-        return _without_state(auth)
-    return _finish(auth, query.get("code"), state)
+        return _without_state(context)
+    return _finish(context, query.get("code"), state)
 
 
-def _check_issuer(auth: Auth, issuer: str | None) -> None:
+def _check_issuer(context: RequestContext, issuer: str | None) -> None:
     """Refuse the answer of another authorization server (RFC 9207 2.4)."""
-    issuers = auth.service.config.issuers
+    issuers = context.service.config.issuers
     if issuer is not None and issuers and issuer not in issuers:
         raise AuthorizationError("the iss parameter is not one of the issuers")
 
 
-def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
+def _finish(
+    context: RequestContext, code: str | None, state: str | None
+) -> WSGIApplication:
     try:
-        result = auth.service.handle_callback(
-            auth.cookies,
+        result = context.service.handle_callback(
+            context.cookies,
             code,
             state,
-            client=auth.client,
-            sign_in_path=auth.sign_in_path,
-            redirect_uris=auth.redirect_uris.answering(auth.environ),
+            client=context.client,
+            sign_in_path=context.sign_in_path,
+            redirect_uris=context.redirect_uris.answering(context.environ),
         )
-        headers = _run_hook(auth, result, state)
+        headers = _run_hook(context, result, state)
     except VerifierMissing as error:
-        return _without_verifier(auth, state, error)
+        return _without_verifier(context, state, error)
     except AuthorizationError as error:
-        return fail(auth, error)
+        return fail(context, error)
+    context.service.leave_sessions(
+        context.cookies, session_id=result.session.session_id
+    )
     log.info(
         "user %s signed in, session %s",
         result.session.user.id,
         result.session.session_id,
     )
-    marker = find_marker(auth.service, auth.cookies) or Marker(at=0)
+    marker = find_marker(context.service, context.cookies) or Marker(at=0)
     finished = replace(marker, finished=True, stateless=False)
-    headers += marker_headers(auth.service, auth.sign_in_path, finished)
-    location = auth.site_url(auth.return_path(result.return_to))
-    if auth.service.config.cookie_same_site == "strict":
+    headers += marker_headers(context.service, context.sign_in_path, finished)
+    location = context.site_url(context.links.return_path(result.return_to))
+    if context.service.config.cookie_same_site == "strict":
         return onward_page(location, headers)
     return redirect(location, headers, see_other=True)
 
 
-def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Header]:
+def _run_hook(
+    context: RequestContext, result: CallbackResult, state: str | None
+) -> list[Header]:
     """Run ``on_success`` and return the headers that set the session.
 
     :raises AuthorizationError: The hook raised; no session is set.
     """
-    hook = auth.options.on_success
+    hook = context.options.on_success
     if hook is None:
         return result.headers
     answer = result.authentication
@@ -109,19 +118,19 @@ def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Hea
         authentication_method=answer.authentication_method,
         organization_id=answer.organization_id,
         state=result.state,
-        environ=auth.environ,
+        environ=context.environ,
     )
-    flow = auth.service.peek_flow(state)
-    cleared = auth.service.clear_pending_verifier(
-        state, cookies=auth.cookies, sign_in_path=auth.sign_in_path
+    flow = context.service.peek_flow(state)
+    cleared = context.service.clear_pending_verifier(
+        state, cookies=context.cookies, sign_in_path=context.sign_in_path
     ).headers
     try:
         replacement = hook(event)
         if replacement is None:
             return result.headers
-        saved = auth.service.save_session(
+        saved = context.service.save_session(
             replacement,
-            cookies=auth.cookies,
+            cookies=context.cookies,
             redirect_uri=flow.redirect_uri if flow else None,
         )
     except Exception as error:
@@ -133,20 +142,22 @@ def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Hea
     return [*saved.headers, *cleared]
 
 
-def _denied(auth: Auth, query: dict[str, str], state: str | None) -> WSGIApplication:
+def _denied(
+    context: RequestContext, query: dict[str, str], state: str | None
+) -> WSGIApplication:
     error = AuthorizationDenied(
         "WorkOS sent the browser back with an error",
         error=query["error"][:200],
         error_description=query.get("error_description", "")[:1000] or None,
     )
     if state:
-        error.headers = auth.service.clear_pending_verifier(
-            state, cookies=auth.cookies, sign_in_path=auth.sign_in_path
+        error.headers = context.service.clear_pending_verifier(
+            state, cookies=context.cookies, sign_in_path=context.sign_in_path
         ).headers
-    return fail(auth, error)
+    return fail(context, error)
 
 
-def _without_state(auth: Auth) -> WSGIApplication:
+def _without_state(context: RequestContext) -> WSGIApplication:
     """Answer a flow that was started at WorkOS, such as an impersonation.
 
     Its code is never exchanged: nothing ties it to this browser, so a link to it could
@@ -157,56 +168,55 @@ def _without_state(auth: Auth) -> WSGIApplication:
         "WorkOS dashboard to this site's sign-in endpoint",
         code="state_missing",
     )
-    answer = ask_app(auth, error)
+    answer = ask_app(context, error)
     if answer is not None:
         return answer
-    marker = find_marker(auth.service, auth.cookies) or Marker(at=0)
+    marker = find_marker(context.service, context.cookies) or Marker(at=0)
     if marker.stateless:
-        return explain(auth, error)
+        return explain(context, error)
     log.warning("%s", error)
     stateless = replace(marker, stateless=True)
-    left = marker_headers(auth.service, auth.sign_in_path, stateless)
-    return redirect(auth.site_url(auth.sign_in_path), left)
+    left = marker_headers(context.service, context.sign_in_path, stateless)
+    return redirect(context.site_url(context.sign_in_path), left)
 
 
 def _without_verifier(
-    auth: Auth, state: str | None, error: VerifierMissing
+    context: RequestContext, state: str | None, error: VerifierMissing
 ) -> WSGIApplication:
     """Answer a callback that this browser has no flow for: back button, slow person.
 
     Who is signed in goes on to where the flow wanted to. Otherwise sign-in starts anew,
     once.
     """
-    flow = auth.service.peek_flow(state)
-    found = identify(auth.service, auth.options, auth.environ)
-    error.headers += found.headers
-    return_to = auth.return_path(flow.return_path if flow else None)
+    flow = context.service.peek_flow(state)
+    found = identify(context.service, context.options, context.environ)
+    context.change(found)
+    return_to = context.links.return_path(flow.return_path if flow else None)
     if found.session:
-        return redirect(auth.site_url(return_to), error.headers, see_other=True)
-    answer = ask_app(auth, error)
+        return redirect(context.site_url(return_to), error.headers, see_other=True)
+    answer = ask_app(context, error)
     if answer is not None:
         return answer
     if found.session.status == "unavailable":
-        auth.change(found)
-        return with_headers(auth.challenge(), error.headers)
+        return with_headers(context.ask_to_sign_in(), error.headers)
     restarted = flow is not None and flow.restarted
-    if restarted or error.code == "flow_used" or not is_person(auth.environ):
-        return explain(auth, error)
-    return _restart(auth, flow, return_to, error)
+    if restarted or error.code == "flow_used" or not is_person(context.environ):
+        return explain(context, error)
+    return _restart(context, flow, return_to, error)
 
 
 def _restart(
-    auth: Auth, flow: Flow | None, return_to: str, error: VerifierMissing
+    context: RequestContext, flow: Flow | None, return_to: str, error: VerifierMissing
 ) -> WSGIApplication:
     try:
-        start = auth.start_flow(
+        start = context.start_flow(
             return_to,
             {"state": flow.custom_state if flow else None},
             restarted=True,
         )
     except CookieTooLarge:
         # The flow filled its cookie, and this one says in addition that it is the last.
-        return explain(auth, error)
+        return explain(context, error)
     except AuthorizationError as refused:
-        return fail(auth, refused, error.headers)
+        return fail(context, refused, error.headers)
     return redirect(start.url, [*error.headers, *start.headers])

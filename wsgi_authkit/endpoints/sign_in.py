@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit._wsgi import Header
 from wsgi_authkit.access import is_person, is_prefetch
-from wsgi_authkit.auth import Auth
 from wsgi_authkit.endpoints._failure import fail
 from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import AuthorizationError, BadSeal
 from wsgi_authkit.marker import count_start, marker_headers, no_marker_headers
+from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.responses import Response, redirect
 
 if TYPE_CHECKING:
@@ -30,54 +30,54 @@ _OPEN_OPTIONS: Final = (
 )
 
 
-def sign_in(auth: Auth) -> WSGIApplication:
+def sign_in(context: RequestContext) -> WSGIApplication:
     """Start a sign-in."""
-    return _start(auth, "sign-in")
+    return _start(context, "sign-in")
 
 
-def sign_up(auth: Auth) -> WSGIApplication:
+def sign_up(context: RequestContext) -> WSGIApplication:
     """Start a sign-up."""
-    return _start(auth, "sign-up")
+    return _start(context, "sign-up")
 
 
-def _start(auth: Auth, screen_hint: str) -> WSGIApplication:
-    if is_prefetch(auth.environ):
+def _start(context: RequestContext, screen_hint: str) -> WSGIApplication:
+    if is_prefetch(context.environ):
         return Response(HTTPStatus.NO_CONTENT)
-    if auth.environ["REQUEST_METHOD"] == "HEAD":
-        return redirect(auth.service.api.authorization_url({}))
-    if not is_person(auth.environ):
-        return auth.challenge()
+    if context.environ["REQUEST_METHOD"] == "HEAD":
+        return redirect(context.service.api.authorization_url({}))
+    if not is_person(context.environ):
+        return context.ask_to_sign_in()
     try:
-        return_to, options = _read(auth)
-        marker = count_start(auth.service, auth.cookies)
+        return_to, options = _read(context)
+        marker = count_start(context.service, context.cookies)
         if marker is not None and marker.is_loop:
-            gone = no_marker_headers(auth.service, auth.sign_in_path)
-            return fail(auth, _loop(), gone)
-        result = auth.start_flow(return_to, {"screen_hint": screen_hint, **options})
+            gone = no_marker_headers(context.service, context.sign_in_path)
+            return fail(context, _loop(), gone)
+        result = context.start_flow(return_to, {"screen_hint": screen_hint, **options})
     except AuthorizationError as error:
-        return fail(auth, error)
+        return fail(context, error)
     except (TypeError, ValueError) as error:
-        return fail(auth, _bad_option(error))
+        return fail(context, _bad_option(error))
     headers: list[Header] = list(result.headers)
     if marker is not None:
-        headers += marker_headers(auth.service, auth.sign_in_path, marker)
+        headers += marker_headers(context.service, context.sign_in_path, marker)
     return redirect(result.url, headers)
 
 
-def _read(auth: Auth) -> tuple[str | None, dict[str, Any]]:
+def _read(context: RequestContext) -> tuple[str | None, dict[str, Any]]:
     """Return the return path and the options of the query string."""
-    query = parse_query(auth.environ, ("request",))
+    query = parse_query(context.environ, ("request",))
     options: dict[str, Any] = {
         name: query[name] for name in _OPEN_OPTIONS if query.get(name)
     }
     if "request" in query:
         try:
-            options.update(auth.open_request(query["request"]))
+            options.update(context.links.open_request(query["request"]))
         except BadSeal as error:
             raise AuthorizationError("the request parameter does not open") from error
     redirect_uri = options.pop("redirect_uri", None)
     if redirect_uri is not None:
-        auth.use_redirect_uri(redirect_uri)
+        context.use_redirect_uri(redirect_uri)
     return query.get("return_to"), options
 
 

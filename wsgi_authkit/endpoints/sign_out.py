@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit._wsgi import read_body
 from wsgi_authkit.access import has_same_origin_proof, is_prefetch, prefers_json
-from wsgi_authkit.auth import Auth
-from wsgi_authkit.eager import take_back
 from wsgi_authkit.endpoints._query import parse_fields, parse_query
 from wsgi_authkit.errors import AuthorizationError
+from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.responses import (
     Response,
     json_error,
@@ -42,33 +41,33 @@ _SAME_ORIGIN: Final = ("Referrer-Policy", "same-origin")
 MAX_BODY: Final = 16 * 1024
 
 
-def sign_out(auth: Auth) -> WSGIApplication:
+def sign_out(context: RequestContext) -> WSGIApplication:
     """Ask on GET, sign out on POST."""
-    if is_prefetch(auth.environ):
+    if is_prefetch(context.environ):
         return Response(HTTPStatus.NO_CONTENT)
-    if auth.environ["REQUEST_METHOD"] != "POST":
-        return _confirm(auth)
-    if not has_same_origin_proof(auth.environ, *auth.origins):
-        return _forbidden(auth)
-    return _sign_out(auth, _posted_return_to(auth))
+    if context.environ["REQUEST_METHOD"] != "POST":
+        return _confirm(context)
+    if not has_same_origin_proof(context.environ, *context.links.origins):
+        return _forbidden(context)
+    return _sign_out(context, _posted_return_to(context))
 
 
-def _confirm(auth: Auth) -> WSGIApplication:
-    return_to = _query_return_to(auth)
+def _confirm(context: RequestContext) -> WSGIApplication:
+    return_to = _query_return_to(context)
     fields = {}
-    if return_to is not None and auth.absolute_return_url(return_to) is not None:
+    if return_to and context.links.absolute_return_url(return_to) is not None:
         fields["return_to"] = return_to
     return page(
         "Sign out?",
         ["You will be signed out of this site."],
-        actions=post_button("Sign out", auth.endpoint_url("sign-out"), fields),
+        actions=post_button("Sign out", context.links.endpoint("sign-out"), fields),
         headers=[_SAME_ORIGIN],
     )
 
 
-def _forbidden(auth: Auth) -> WSGIApplication:
+def _forbidden(context: RequestContext) -> WSGIApplication:
     log.info("a sign-out without a same-origin proof was refused")
-    if prefers_json(auth.environ):
+    if prefers_json(context.environ):
         return json_error(
             "cross_origin",
             "The request does not come from this site.",
@@ -77,38 +76,35 @@ def _forbidden(auth: Auth) -> WSGIApplication:
     return page(
         "You are still signed in",
         ["The request to sign out did not come from this site."],
-        actions=link("Sign out here", auth.endpoint_url("sign-out")),
+        actions=link("Sign out here", context.links.endpoint("sign-out")),
         headers=[_SAME_ORIGIN],
         status=HTTPStatus.FORBIDDEN,
     )
 
 
-def _sign_out(auth: Auth, return_to: str | None) -> WSGIApplication:
-    if return_to and auth.absolute_return_url(return_to) is None:
+def _sign_out(context: RequestContext, return_to: str | None) -> WSGIApplication:
+    if return_to and context.links.absolute_return_url(return_to) is None:
         log.warning(
             "a sign-out's return_to was ignored: it is neither a path on this site nor "
             "one of sign_out_return_to and allowed_return_urls"
         )
         return_to = None
-    url = auth.sign_out(return_to or None)
-    headers = list(auth.start_response())
-    if auth.options.eager_auth:
-        headers += take_back(secure=auth.service.config.secure_cookies())
-    if prefers_json(auth.environ):
-        return json_response({"logoutUrl": url}, headers=headers)
-    return redirect(url, headers, see_other=True)
+    url = context.sign_out(return_to or None)
+    if prefers_json(context.environ):
+        return json_response({"logoutUrl": url})
+    return redirect(url, see_other=True)
 
 
-def _query_return_to(auth: Auth) -> str | None:
+def _query_return_to(context: RequestContext) -> str | None:
     try:
-        return parse_query(auth.environ, ()).get("return_to")
+        return parse_query(context.environ, ()).get("return_to")
     except AuthorizationError:
         return None
 
 
-def _posted_return_to(auth: Auth) -> str | None:
+def _posted_return_to(context: RequestContext) -> str | None:
     """Return where to go, out of a form, JSON, or the query."""
-    environ = auth.environ
+    environ = context.environ
     body = read_body(environ, MAX_BODY) or b""
     content_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     value: Any = None
@@ -123,4 +119,4 @@ def _posted_return_to(auth: Auth) -> str | None:
             value = parse_fields(body.decode("ascii")).get("return_to")
         except (AuthorizationError, UnicodeDecodeError):
             value = None
-    return value if isinstance(value, str) else _query_return_to(auth)
+    return value if isinstance(value, str) else _query_return_to(context)

@@ -17,7 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from wsgi_authkit._logs import OnceAMinute
 from wsgi_authkit.envelope import Envelope
@@ -41,6 +41,16 @@ REPAID_AT_ONCE: Final = 4
 _PURPOSE: Final = "store"
 
 _Result = TypeVar("_Result")
+
+
+class _Owed(NamedTuple):
+    """What is to be written when the store is back."""
+
+    value: bytes
+    #: On the monotonic clock.
+    expires_at: float
+    #: Whether it replaces what is there.
+    replaces: bool = False
 
 
 class Ledger:
@@ -69,8 +79,8 @@ class Ledger:
         )
         self._paused_until = float("-inf")
         self._time_to_log = OnceAMinute(monotonic)
-        # By key: the value, and when it expires on the monotonic clock.
-        self._owed: dict[str, tuple[bytes, float]] = {}
+        # By key, what a store did not take.
+        self._owed: dict[str, _Owed] = {}
 
     @property
     def is_shared(self) -> bool:
@@ -80,15 +90,28 @@ class Ledger:
     def get(self, kind: str, identifier: str) -> dict[str, Any] | None:
         """Return what is written there; ``None`` too where it does not open."""
         key = self._key(kind, identifier)
+        owed = self._owed.get(key)
+        if owed is not None and owed.replaces and self._monotonic() < owed.expires_at:
+            # Newer than what the store has, which did not take it yet.
+            return self._open(key, owed.value)
         value = self._shared(lambda store: store.get(key), None)
         if value is None and self._local is not self._store:
             value = self._local.get(key)
         return None if value is None else self._open(key, value)
 
     def set(
-        self, kind: str, identifier: str, value: Mapping[str, Any], ttl: float
+        self,
+        kind: str,
+        identifier: str,
+        value: Mapping[str, Any],
+        ttl: float,
+        *,
+        late: bool = True,
     ) -> None:
-        """Write it down for ``ttl`` seconds; when the store is back, if it is down."""
+        """Write it down for ``ttl`` seconds.
+
+        :param late: Where the store is down, write it when it is back.
+        """
         key = self._key(kind, identifier)
         sealed = self._seal(key, value)
 
@@ -96,8 +119,10 @@ class Ledger:
             store.set(key, sealed, ttl)
             return True
 
-        if not self._shared(write, False):
-            self._owe(key, sealed, self._monotonic() + ttl)
+        if self._shared(write, False):
+            self._owed.pop(key, None)
+        elif late:
+            self._owe(key, _Owed(sealed, self._monotonic() + ttl, replaces=True))
         self._keep(key, sealed, ttl)
 
     def add(
@@ -113,7 +138,7 @@ class Ledger:
         if added is None:
             added = self._local.add(key, sealed, ttl)
             if added:
-                self._owe(key, sealed, self._monotonic() + ttl)
+                self._owe(key, _Owed(sealed, self._monotonic() + ttl))
         elif added:
             self._keep(key, sealed, ttl)
         return added
@@ -180,9 +205,9 @@ class Ledger:
             self._pause(error)
             return otherwise
 
-    def _owe(self, key: str, sealed: bytes, expires_at: float) -> None:
+    def _owe(self, key: str, owed: _Owed) -> None:
         if len(self._owed) < MAX_OWED:
-            self._owed[key] = sealed, expires_at
+            self._owed[key] = owed
 
     def _repay(self) -> None:
         """Write down an entry that the store did not take."""
@@ -190,18 +215,20 @@ class Ledger:
             return
         try:
             # Atomic: of several threads one gets the entry.
-            key, (sealed, expires_at) = self._owed.popitem()
+            key, owed = self._owed.popitem()
         except KeyError:
             return
-        left = expires_at - self._monotonic()
+        left = owed.expires_at - self._monotonic()
 
         def write(store: Store) -> bool:
-            # What somebody else has written by now is newer.
-            store.add(key, sealed, left)
+            if owed.replaces:
+                store.set(key, owed.value, left)
+            else:
+                store.add(key, owed.value, left)
             return True
 
         if left > 0 and not self._attempt(write, False):
-            self._owed.setdefault(key, (sealed, expires_at))
+            self._owed.setdefault(key, owed)
 
     def _pause(self, error: Exception) -> None:
         self._paused_until = self._monotonic() + PAUSE
