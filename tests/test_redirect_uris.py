@@ -839,3 +839,59 @@ def test_state_names_the_redirect_uri_where_it_is_not_the_configured_one() -> No
         state = query_of(asked.create_sign_in().url)["state"]
         payload = service.encryption.unseal(state)
         assert payload.get("redirectUri") == named
+
+
+# What a sign-out finds
+
+
+DEEP: Final = "http://localhost:8000/auth/callback"
+
+
+def two_paths() -> Harness:
+    """Return a site whose flows have cookies at two paths, by redirect URI."""
+    return make_site(allowed_redirect_uris=[DEEP])
+
+
+def link(harness: Harness, redirect_uri: str) -> str:
+    """Return a link to sign in with a redirect URI."""
+    found: list[str] = []
+
+    def app(environ: WSGIEnvironment, start_response: Any) -> Iterable[bytes]:
+        found.append(environ["authkit"].sign_in_url(redirect_uri=redirect_uri))
+        return answer()(environ, start_response)
+
+    run(harness.new_middleware(app), navigation())
+    return found[0]
+
+
+def test_sign_out_ends_flows_of_every_redirect_uri() -> None:
+    harness = two_paths()
+    for uri in (LOCAL, DEEP):
+        harness.client.get(link(harness, uri))
+    pending = {cookie.path for cookie in harness.client.jar}
+    harness.client.post("/auth/sign-out")
+
+    assert pending == {"/", "/auth"}
+    assert [cookie.name for cookie in harness.client.jar] == []
+
+
+def test_five_flows_are_pending_at_most_whichever_redirect_uris_they_have() -> None:
+    harness = two_paths()
+    for number in range(12):
+        harness.clock.advance(1)
+        harness.client.get(link(harness, (LOCAL, DEEP)[number % 2]))
+
+    assert len(list(harness.client.jar)) == 5
+
+
+def test_sign_out_removes_the_marker_of_every_redirect_uri() -> None:
+    """Or the fourth sign-in within a minute would pass for a loop."""
+    harness = two_paths()
+    for _ in range(5):
+        start = harness.client.get(link(harness, DEEP))
+        callback = path_of(approve(harness, start))
+        signed_in = harness.client.get(callback, cross_site=True)
+        harness.client.post("/auth/sign-out")
+
+        assert signed_in.status == 303
+    assert [cookie.name for cookie in harness.client.jar] == []

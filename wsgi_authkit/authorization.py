@@ -317,6 +317,19 @@ def verifier_path(sign_in_path: str, redirect_uri: str) -> str:
     return "/".join(common) or "/"
 
 
+def flow_paths(
+    sign_in_path: str | None, redirect_uris: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the paths that the cookies of flows have, without repetition.
+
+    :param sign_in_path: As for :func:`verifier_path`; ``None`` is not known.
+    """
+    if sign_in_path is None:
+        return ("/",)
+    paths = (verifier_path(sign_in_path, uri) for uri in redirect_uris)
+    return tuple(dict.fromkeys(paths))
+
+
 def authorization_parameters(
     *,
     client_id: str,

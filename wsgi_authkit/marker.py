@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wsgi_authkit._wsgi import Header, set_cookie_headers
-from wsgi_authkit.authorization import verifier_path
+from wsgi_authkit.authorization import flow_paths, verifier_path
 from wsgi_authkit.loop import (
     MARKER_COOKIE,
     MARKER_LIFETIME,
@@ -54,10 +54,12 @@ def marker_headers(
 
 def no_marker_headers(service: AuthKitService, sign_in_path: str) -> list[Header]:
     """Return the headers that remove the marker."""
-    return set_cookie_headers(
-        service.storage.clear_flow_cookie(
-            [MARKER_COOKIE],
-            path=verifier_path(sign_in_path, service.config.redirect_uri),
-            secure=service.config.secure_cookies(),
+    secure = service.config.secure_cookies()
+    deletions = [
+        cookie
+        for path in flow_paths(sign_in_path, service.redirect_uris)
+        for cookie in service.storage.clear_flow_cookie(
+            [MARKER_COOKIE], path=path, secure=secure
         )
-    )
+    ]
+    return set_cookie_headers(dict.fromkeys(deletions))

@@ -233,15 +233,19 @@ class AuthKitMiddleware:
 
         def make_site(loaded: AuthKitConfig) -> _Site:
             storage = session_storage(loaded) if callable(session_storage) else None
+            service = AuthKitService(
+                loaded,
+                storage=storage,
+                store=store,
+                http=http,
+                clock=clock,
+                refresh_buffer=refresh_buffer,
+            )
+            for uri in redirects.listed:
+                # Known from the start: a sign-out ends the flows of all of them.
+                service.with_redirect_uri(uri)
             return _Site(
-                AuthKitService(
-                    loaded,
-                    storage=storage,
-                    store=store,
-                    http=http,
-                    clock=clock,
-                    refresh_buffer=refresh_buffer,
-                ),
+                service,
                 RedirectURIs(loaded.redirect_uri, redirects.listed, redirects.choose),
             )
 

@@ -204,10 +204,15 @@ class AuthKitService:
             self.storage,
             state.ledger,
             state.verifier,
-            redirect_uri=self._configured,
+            redirect_uris=self.redirect_uris,
             log_clock=state.refresher.log_clock,
             clock=self.clock,
         )
+
+    @property
+    def redirect_uris(self) -> tuple[str, ...]:
+        """The configured redirect URI, and all that this service was asked for."""
+        return (self._configured, *self._variants)
 
     def with_redirect_uri(self, redirect_uri: str) -> AuthKitService:
         """Return this service for another redirect URI of the same site.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,12 +18,12 @@ from wsgi_authkit.authorization import (
     Flow,
     authorization_parameters,
     code_challenge,
+    flow_paths,
     new_flow,
     open_flow,
     seal_flow,
     surplus_flows,
     verifier_cookie_name,
-    verifier_path,
     verify_state,
 )
 from wsgi_authkit.config import AuthKitConfig
@@ -58,8 +58,8 @@ _FLOW: Final = "flow"
 class SignIn:
     """Starts and finishes flows.
 
-    :param redirect_uri: The one of a flow whose state names none: the configured one,
-        while ``config`` may have that of the request.
+    :param redirect_uris: All of the site. The first, which is configured, is that of a
+        flow whose state names none, while ``config`` may have that of the request.
     :param log_clock: Told the claims of a token that looked expired when it arrived.
     """
 
@@ -72,7 +72,7 @@ class SignIn:
         ledger: Ledger,
         verifier: TokenVerifier,
         *,
-        redirect_uri: str,
+        redirect_uris: Sequence[str],
         log_clock: Callable[[Mapping[str, Any]], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -82,7 +82,8 @@ class SignIn:
         self._storage = storage
         self._ledger = ledger
         self._verifier = verifier
-        self._unnamed = redirect_uri
+        self._redirect_uris = redirect_uris
+        self._unnamed = redirect_uris[0]
         self._log_clock = log_clock
         self._clock = clock
 
@@ -128,7 +129,7 @@ class SignIn:
         sign_in_path: str | None,
         redirect_uri: str,
     ) -> list[Header]:
-        path = _flow_path(sign_in_path, redirect_uri)
+        path = flow_paths(sign_in_path, [redirect_uri])[0]
         secure = self._config.secure_cookies(redirect_uri)
         surplus = surplus_flows(
             self._encryption, self._storage.pending_flows(cookies), self._clock()
@@ -140,8 +141,23 @@ class SignIn:
             max_age=FLOW_LIFETIME,
             secure=secure,
         )
-        evicted = self._storage.clear_flow_cookie(surplus, path=path, secure=secure)
+        evicted = self._deletions(surplus, redirect_uri, sign_in_path)
         return set_cookie_headers([cookie, *evicted])
+
+    def _deletions(
+        self, names: Iterable[str], redirect_uri: str, sign_in_path: str | None
+    ) -> list[str]:
+        """Return the cookies that end flows, whichever redirect URI they are for."""
+        uris = [redirect_uri, *self._redirect_uris]
+        secure = self._config.secure_cookies(redirect_uri)
+        cookies = [
+            cookie
+            for path in flow_paths(sign_in_path, uris)
+            for cookie in self._storage.clear_flow_cookie(
+                names, path=path, secure=secure
+            )
+        ]
+        return list(dict.fromkeys(cookies))
 
     def peek(self, state: str | None) -> Flow | None:
         """See :meth:`~wsgi_authkit.AuthKitService.peek_flow`."""
@@ -177,15 +193,8 @@ class SignIn:
         else:
             # The cookie without a suffix belonged to all flows of older releases.
             names = {verifier_cookie_name(state), *(pending & {VERIFIER_COOKIE})}
-        return HeadersResult(
-            headers=set_cookie_headers(
-                self._storage.clear_flow_cookie(
-                    sorted(names),
-                    path=_flow_path(sign_in_path, uri),
-                    secure=self._config.secure_cookies(uri),
-                )
-            )
-        )
+        deletions = self._deletions(sorted(names), uri, sign_in_path)
+        return HeadersResult(headers=set_cookie_headers(deletions))
 
     def _redirect_uri(self, state: str | None) -> str:
         flow = self.peek(state)
@@ -353,7 +362,3 @@ def _check_redirect_uri(flow: Flow, redirect_uris: Collection[str] | None) -> No
             "the sign-in was started for a redirect URI that is not answered here",
             code="redirect_uri_refused",
         )
-
-
-def _flow_path(sign_in_path: str | None, redirect_uri: str) -> str:
-    return "/" if sign_in_path is None else verifier_path(sign_in_path, redirect_uri)
