@@ -54,6 +54,8 @@ class Challenge:
     origin: str
     #: Whether the app is meant to run in another site's frame.
     framed: bool
+    #: Whether the middleware leaves the path alone.
+    excluded: bool
     #: ``start_url(endpoint, return_to, options)`` is the path that starts a flow.
     start_url: Callable[[str, str | None, dict[str, Any]], str]
 
@@ -92,7 +94,7 @@ class Challenge:
             status.startswith("401")
             and self.options.challenge_401
             and not session
-            and session.reason != "excluded"
+            and not self.excluded
             and not any(name.lower() == "www-authenticate" for name, _ in headers)
             and self._is_navigation
         )

@@ -85,6 +85,7 @@ class RequestContext(RequestSession):
             options=self.options,
             origin=self.links.origin,
             framed=self.service.config.is_framed,
+            excluded=self.is_excluded,
             start_url=self.links.start,
         )
 
