@@ -108,6 +108,19 @@ def test_session_that_is_saved_again_after_it_was_cleared_is_set(site: Site) -> 
     assert site.harness.who()["user"] == "ada@example.com"
 
 
+def test_session_that_is_signed_in_to_again_after_it_was_cleared_is_kept_fresh(
+    site: Site,
+) -> None:
+    """WorkOS may bring back the session that the browser has left."""
+    site.workos.extra_claims["sid"] = "session_kept"
+    site.harness.sign_in()
+    app_clears(site)
+    site.harness.sign_in()
+    response = site.do(lambda auth: auth.refresh())
+
+    assert set_cookies(response)["wos-session"]
+
+
 def test_browser_leaves_a_session_for_a_minute(site: Site) -> None:
     """No response takes longer than results are kept."""
     kept: list[Session] = []
