@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from wsgi_authkit.errors import StoreError
 from wsgi_authkit.stores import Store, open_store
 from wsgi_authkit.stores.ledger import PAUSE, Ledger
 from wsgi_authkit.stores.sqlite import (
+    BUSY_TIMEOUT,
     OPEN_RETRY,
     PURGE_INTERVAL,
     REOPEN_INTERVAL,
@@ -441,6 +443,62 @@ def test_opening_succeeds_once_nothing_is_in_the_way(
     store.close()
 
     assert host.now < 1002
+
+
+@pytest.fixture
+def other(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another process's connection to the file."""
+    SQLiteStore(path).set("key", b"value", 60)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
+def test_statement_waits_for_the_lock_of_another(
+    path: Path, host: Host, other: sqlite3.Connection, lock: str
+) -> None:
+    def sleep(seconds: float) -> None:
+        host.sleep(seconds)
+        if len(host.slept) == 5:
+            other.execute("COMMIT")
+
+    store = SQLiteStore(path, monotonic=host, sleep=sleep)
+    other.execute(f"BEGIN {lock}")
+    store.set("key", b"new", 60)
+
+    assert store.get("key") == b"new"
+    assert len(host.slept) == 5
+    store.close()
+
+
+def test_statement_gives_up_after_two_seconds_of_short_pauses(
+    path: Path, host: Host, other: sqlite3.Connection
+) -> None:
+    """Pauses that grow would leave whoever waits longest the smallest chance."""
+    store = SQLiteStore(path, monotonic=host, sleep=host.sleep)
+    store.get("key")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked"):
+        store.set("key", b"new", 60)
+
+    assert BUSY_TIMEOUT == 2
+    assert sum(host.slept) == pytest.approx(2, abs=0.05)
+    assert max(host.slept) <= 0.04
+    assert len(set(host.slept)) > 1
+    store.close()
+
+
+def test_other_errors_of_a_statement_are_not_waited_for(
+    path: Path, host: Host, other: sqlite3.Connection
+) -> None:
+    store = SQLiteStore(path, monotonic=host, sleep=host.sleep)
+    store.get("key")
+    other.execute("DROP TABLE shared")
+    with pytest.raises(StoreError, match="no such table"):
+        store.get("key")
+
+    assert host.slept == []
+    store.close()
 
 
 def device(tmp_path: Path) -> Path:

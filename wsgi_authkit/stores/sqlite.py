@@ -12,6 +12,7 @@ a database that nobody can open.
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import stat
 import tempfile
@@ -31,6 +32,12 @@ OPEN_RETRY: Final = 2.0
 REOPEN_INTERVAL: Final = 60.0
 #: Seconds that a statement waits for other processes, of which there can be hundreds.
 BUSY_TIMEOUT: Final = 2.0
+#: Of these, seconds that SQLite waits by itself, while it keeps new readers out: a
+#: statement that writes would else never come between them.
+BUSY_STEP: Final = 0.01
+#: Seconds, at most, until it is tried again, at random. SQLite's own pauses grow, and
+#: whoever waits longest has the smallest chance.
+BUSY_PAUSE: Final = 0.04
 #: Seconds that a thread waits for the others of its process.
 LOCK_TIMEOUT: Final = 3.0
 #: Writes after which what has expired is deleted.
@@ -73,7 +80,7 @@ class SQLiteStore:
         callable is asked at every opening.
     :param clock: Unix seconds; the clock of the host, which all its processes share.
     :param monotonic: The clock of the retries, in seconds.
-    :param sleep: Waits between two tries to open the file, in seconds.
+    :param sleep: Waits between two tries, in seconds.
     """
 
     def __init__(
@@ -178,7 +185,14 @@ class _File:
 
     def execute(self, statement: str, **parameters: object) -> sqlite3.Cursor:
         assert self._connection is not None  # noqa: S101 - `ensure_open` came before
-        return self._connection.execute(statement, parameters)
+        deadline = self._monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                return self._connection.execute(statement, parameters)
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or self._monotonic() >= deadline:
+                    raise
+            self._sleep(random.uniform(0, BUSY_PAUSE))  # noqa: S311 - not a secret
 
     def ensure_open(self) -> None:
         """Open the file unless it is open, and still the one at its path.
@@ -237,13 +251,13 @@ class _File:
             # Not to be made by SQLite, which would let others read it.
             f"{self._path.absolute().as_uri()}?mode=rw",
             uri=True,
-            timeout=BUSY_TIMEOUT,
+            timeout=BUSY_STEP,
             isolation_level=None,
             check_same_thread=False,
         )
         # Nothing waits for the disk, for all of it may be lost.
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.execute(_SCHEMA)
+        self.execute("PRAGMA synchronous = OFF")
+        self.execute(_SCHEMA)
 
 
 def _made_file(path: Path) -> _Inode:
@@ -280,8 +294,15 @@ def _inode(path: Path) -> _Inode | None:
 
 
 def _is_damage(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _is_busy(error: Exception) -> bool:
+    return _code(error) == sqlite3.SQLITE_BUSY
+
+
+def _code(error: Exception) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
 
 
 def _reason(error: sqlite3.Error | OSError) -> str:
