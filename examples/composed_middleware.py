@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -103,10 +104,11 @@ def make_app(config: AuthKitConfig | None = None) -> AuthKitMiddleware:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the app and a fake WorkOS until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Serve a composed middleware.")
-    parser.add_argument("--port", type=int, default=8000, help="where the app answers")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workos-port", type=int, default=8001)
     options = parser.parse_args(arguments)
     fake = FakeWorkOS.with_demo_data()
-    with serve(fake, "localhost") as workos:
+    with serve(fake, "localhost", options.workos_port) as workos:
         config = AuthKitConfig(
             client_id=fake.settings.client_id,
             api_key=fake.settings.api_key,
@@ -127,3 +129,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print()
+    except OSError as error:  # somebody listens there already
+        sys.exit(f"{error}; choose other ports with --port and --workos-port")

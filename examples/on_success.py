@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -169,3 +170,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print()
+    except OSError as error:  # somebody listens there already
+        sys.exit(f"{error}; choose other ports with --port and --workos-port")

@@ -39,6 +39,12 @@ CLOCK_SKEW: Final = 60
 class Auth:
     """What an app can ask and do about sign-in within one request.
 
+    For apps are ``session``, ``sign_in_url``, ``sign_up_url``, ``sign_out_url``,
+    ``authorization_url``, ``challenge``, ``refresh``, ``switch_organization``,
+    ``save_session``, ``clear_session``, ``sign_out``, ``validate_api_key``,
+    ``check_recent_auth`` and ``api``. All other members are what the middleware and
+    its endpoints share, and may change.
+
     The URL functions return paths on this site and set no cookie: a sign-in starts
     when the person follows one, not when the page is made.
     """

@@ -32,9 +32,11 @@ _OURS = HTTPStatus.INTERNAL_SERVER_ERROR
 
 _AGAIN: Final = "Please start the sign-in again."
 _OPERATOR: Final = (
-    "This is not your fault, and trying again will not help. Please tell the people "
-    "who run this site; their log names the cause."
+    "This is not your fault. Please tell the people who run this site; their log names "
+    "the cause. Until they have seen to it, starting again will not help."
 )
+# What a person cannot mend, and default log levels would hide.
+_OPERATOR_CODES: Final = frozenset({"sign_in_loop"})
 
 _TEXTS: Final[dict[str, _Text]] = {
     "invalid_request": _Text(
@@ -117,26 +119,39 @@ _TEXTS: Final[dict[str, _Text]] = {
 
 
 def fail(
-    auth: Auth, error: AuthorizationError, headers: Iterable[Header] = ()
+    auth: Auth,
+    error: AuthorizationError,
+    headers: Iterable[Header] = (),
+    *,
+    again: str | None = None,
 ) -> WSGIApplication:
     """Return the answer to a failed sign-in: the app's own, a page, or JSON.
 
     The headers of the error and the further ones go out with it in any case.
+
+    :param again: As for :func:`explain`.
     """
     error.headers += headers
-    return ask_app(auth, error) or explain(auth, error)
+    return ask_app(auth, error) or explain(auth, error, again=again)
 
 
 def ask_app(auth: Auth, error: AuthorizationError) -> WSGIApplication | None:
     """Return what ``on_error`` answers, ``None`` when it leaves that to us."""
-    log.info("a sign-in failed (%s): %s", error.code, error)
+    level = logging.WARNING if error.code in _OPERATOR_CODES else logging.INFO
+    log.log(level, "a sign-in failed (%s): %s", error.code, error)
     hook = auth.options.on_error
     answer = None if hook is None else hook(error, auth.environ)
     return None if answer is None else with_headers(answer, error.headers)
 
 
-def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
-    """Return our own answer to a failed sign-in."""
+def explain(
+    auth: Auth, error: AuthorizationError, *, again: str | None = None
+) -> WSGIApplication:
+    """Return our own answer to a failed sign-in.
+
+    :param again: The path that starts the sign-in again, by default one that does not
+        know where the person wanted to go.
+    """
     text = _TEXTS[error.code]
     headers = list(error.headers)
     seconds = max(RETRY_AFTER, math.ceil(error.retry_after or 1))
@@ -152,7 +167,7 @@ def explain(auth: Auth, error: AuthorizationError) -> WSGIApplication:
     return page(
         text.title,
         advice,
-        actions=link("Start again", auth.sign_in_path),
+        actions=link("Start again", again or auth.sign_in_path),
         status=text.status,
         headers=headers,
         retry_after=seconds if reloads else None,

@@ -47,12 +47,13 @@ def callback(auth: Auth) -> WSGIApplication:
         return fail(auth, error)
     # WorkOS has been seen to send back the text "null" for no state.
     state = query.get("state") if query.get("state") != "null" else None
-    auth.follow_flow(auth.service.peek_flow(state))
+    flow = auth.service.peek_flow(state)
+    auth.follow_flow(flow)
     if "error" in query:
-        return _denied(auth, query, state)
+        return _denied(auth, query, state, flow)
     if query.get("code") and not state:
         return _without_state(auth)
-    return _finish(auth, query.get("code"), state)
+    return _finish(auth, query.get("code"), state, flow)
 
 
 def _check_issuer(auth: Auth, issuer: str | None) -> None:
@@ -62,7 +63,20 @@ def _check_issuer(auth: Auth, issuer: str | None) -> None:
         raise AuthorizationError("the iss parameter is not one of the issuers")
 
 
-def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
+def _again(auth: Auth, flow: Flow | None) -> str | None:
+    """Return the path that starts a flow again, for the page of a failed sign-in."""
+    if flow is None:
+        return None
+    try:
+        return auth.sign_in_url(flow.return_path, state=flow.custom_state)
+    except ValueError:
+        # A state of a JavaScript library may be longer than ours.
+        return auth.sign_in_url(flow.return_path)
+
+
+def _finish(
+    auth: Auth, code: str | None, state: str | None, flow: Flow | None
+) -> WSGIApplication:
     try:
         result = auth.service.handle_callback(
             auth.cookies,
@@ -72,11 +86,11 @@ def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
             sign_in_path=auth.sign_in_path,
             redirect_uris=auth.redirect_uris.answering(auth.environ),
         )
-        headers = _run_hook(auth, result, state)
+        headers = _run_hook(auth, result, state, flow)
     except VerifierMissing as error:
-        return _without_verifier(auth, state, error)
+        return _without_verifier(auth, flow, error)
     except AuthorizationError as error:
-        return fail(auth, error)
+        return fail(auth, error, again=_again(auth, flow))
     log.info(
         "user %s signed in, session %s",
         result.session.user.id,
@@ -91,7 +105,9 @@ def _finish(auth: Auth, code: str | None, state: str | None) -> WSGIApplication:
     return redirect(location, headers, see_other=True)
 
 
-def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Header]:
+def _run_hook(
+    auth: Auth, result: CallbackResult, state: str | None, flow: Flow | None
+) -> list[Header]:
     """Run ``on_success`` and return the headers that set the session.
 
     :raises AuthorizationError: The hook raised; no session is set.
@@ -111,7 +127,6 @@ def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Hea
         state=result.state,
         environ=auth.environ,
     )
-    flow = auth.service.peek_flow(state)
     cleared = auth.service.clear_pending_verifier(
         state, cookies=auth.cookies, sign_in_path=auth.sign_in_path
     ).headers
@@ -133,7 +148,9 @@ def _run_hook(auth: Auth, result: CallbackResult, state: str | None) -> list[Hea
     return [*saved.headers, *cleared]
 
 
-def _denied(auth: Auth, query: dict[str, str], state: str | None) -> WSGIApplication:
+def _denied(
+    auth: Auth, query: dict[str, str], state: str | None, flow: Flow | None
+) -> WSGIApplication:
     error = AuthorizationDenied(
         "WorkOS sent the browser back with an error",
         error=query["error"][:200],
@@ -143,7 +160,7 @@ def _denied(auth: Auth, query: dict[str, str], state: str | None) -> WSGIApplica
         error.headers = auth.service.clear_pending_verifier(
             state, cookies=auth.cookies, sign_in_path=auth.sign_in_path
         ).headers
-    return fail(auth, error)
+    return fail(auth, error, again=_again(auth, flow))
 
 
 def _without_state(auth: Auth) -> WSGIApplication:
@@ -170,14 +187,13 @@ def _without_state(auth: Auth) -> WSGIApplication:
 
 
 def _without_verifier(
-    auth: Auth, state: str | None, error: VerifierMissing
+    auth: Auth, flow: Flow | None, error: VerifierMissing
 ) -> WSGIApplication:
     """Answer a callback that this browser has no flow for: back button, slow person.
 
     Who is signed in goes on to where the flow wanted to. Otherwise sign-in starts anew,
     once.
     """
-    flow = auth.service.peek_flow(state)
     found = identify(auth.service, auth.options, auth.environ)
     error.headers += found.headers
     return_to = auth.return_path(flow.return_path if flow else None)
@@ -191,7 +207,7 @@ def _without_verifier(
         return with_headers(auth.challenge(), error.headers)
     restarted = flow is not None and flow.restarted
     if restarted or error.code == "flow_used" or not is_person(auth.environ):
-        return explain(auth, error)
+        return explain(auth, error, again=_again(auth, flow))
     return _restart(auth, flow, return_to, error)
 
 

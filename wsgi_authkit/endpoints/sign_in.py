@@ -52,7 +52,7 @@ def _start(auth: Auth, screen_hint: str) -> WSGIApplication:
         marker = count_start(auth.service, auth.cookies)
         if marker is not None and marker.is_loop:
             gone = no_marker_headers(auth.service, auth.sign_in_path)
-            return fail(auth, _loop(), gone)
+            return fail(auth, _loop(), gone, again=auth.sign_in_url(return_to))
         result = auth.start_flow(return_to, {"screen_hint": screen_hint, **options})
     except AuthorizationError as error:
         return fail(auth, error)

@@ -61,7 +61,8 @@ def _confirm(auth: Auth) -> WSGIApplication:
     return page(
         "Sign out?",
         ["You will be signed out of this site."],
-        actions=post_button("Sign out", auth.endpoint_url("sign-out"), fields),
+        actions=post_button("Sign out", auth.endpoint_url("sign-out"), fields)
+        + link("Stay signed in", auth.site_url(auth.return_path(None)), quiet=True),
         headers=[_SAME_ORIGIN],
     )
 
