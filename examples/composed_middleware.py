@@ -90,10 +90,23 @@ def page(title: str, auth: Auth) -> str:
             "<button>Sign out</button></form>"
         )
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{escape(title)}</title><h1>{escape(title)}</h1>{who}"
+        f"{LAYOUT}<title>{escape(title)}</title><h1>{escape(title)}</h1>{who}"
         '<p><a href="/">Home</a> <a href="/account">Your account</a></p>'
     )
+
+
+LAYOUT = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 2rem auto;
+  padding: 0 1rem }
+button { font: inherit; padding: .375rem .75rem }
+</style>
+"""
 
 
 def make_app(config: AuthKitConfig | None = None) -> AuthKitMiddleware:

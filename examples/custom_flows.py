@@ -275,6 +275,7 @@ HOME = f"""{LAYOUT}
   required>
 <button>Sign in</button>
 </form>
+<h2>Or by a code</h2>
 <form method="post" action="/login/magic">
 <label for="magic">E-mail address</label>
 <input id="magic" name="email" type="email" autocomplete="username" required>

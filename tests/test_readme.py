@@ -336,7 +336,9 @@ def test_every_method_of_the_handle_is_documented() -> None:
 def test_every_endpoint_is_documented() -> None:
     errors = section("When a sign-in fails")
 
-    assert sorted(cells(section("Endpoints"))) == sorted(f"/auth{path}" for path in MOUNTED)
+    assert sorted(cells(section("Endpoints"))) == sorted(
+        f"/auth{path}" for path in MOUNTED
+    )
     codes = re.findall(
         r"``(\w+)``", (AuthorizationError.__doc__ or "").partition("Codes:")[2]
     )
