@@ -333,6 +333,13 @@ def test_every_method_of_the_handle_is_documented() -> None:
         assert f"``{option.name}``" in section("The handle")
 
 
+def test_docstring_of_the_handle_says_what_is_for_apps() -> None:
+    listed = (Auth.__doc__ or "").partition("For apps are")[2].partition(". All other")
+    named = re.findall(r"``(\w+)``", listed[0])
+
+    assert set(named) == public_attributes(Auth) - INTERNAL
+
+
 def test_every_endpoint_is_documented() -> None:
     errors = section("When a sign-in fails")
 
