@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -89,10 +90,23 @@ def page(title: str, auth: Auth) -> str:
             "<button>Sign out</button></form>"
         )
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{escape(title)}</title><h1>{escape(title)}</h1>{who}"
+        f"{LAYOUT}<title>{escape(title)}</title><h1>{escape(title)}</h1>{who}"
         '<p><a href="/">Home</a> <a href="/account">Your account</a></p>'
     )
+
+
+LAYOUT = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 2rem auto;
+  padding: 0 1rem }
+button { font: inherit; padding: .375rem .75rem }
+</style>
+"""
 
 
 def make_app(config: AuthKitConfig | None = None) -> AuthKitMiddleware:
@@ -103,10 +117,11 @@ def make_app(config: AuthKitConfig | None = None) -> AuthKitMiddleware:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the app and a fake WorkOS until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Serve a composed middleware.")
-    parser.add_argument("--port", type=int, default=8000, help="where the app answers")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workos-port", type=int, default=8001)
     options = parser.parse_args(arguments)
     fake = FakeWorkOS.with_demo_data()
-    with serve(fake, "localhost") as workos:
+    with serve(fake, "localhost", options.workos_port) as workos:
         config = AuthKitConfig(
             client_id=fake.settings.client_id,
             api_key=fake.settings.api_key,
@@ -127,3 +142,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print()
+    except OSError as error:  # somebody listens there already
+        sys.exit(f"{error}; choose other ports with --port and --workos-port")

@@ -41,6 +41,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -272,6 +273,7 @@ HOME = f"""{LAYOUT}
   required>
 <button>Sign in</button>
 </form>
+<h2>Or by a code</h2>
 <form method="post" action="/login/magic">
 <label for="magic">E-mail address</label>
 <input id="magic" name="email" type="email" autocomplete="username" required>
@@ -340,3 +342,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print()
+    except OSError as error:  # somebody listens there already
+        sys.exit(f"{error}; choose other ports with --port and --workos-port")

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -114,6 +115,12 @@ HOME = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>A hook at sign-in</title>
+<style>
+:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 2rem auto;
+  padding: 0 1rem }
+button { font: inherit; padding: .375rem .75rem }
+</style>
 {% if auth.session.user %}
 <h1>Hello {{ auth.session.user.first_name or auth.session.user.email }}</h1>
 <p>Your plan: {{ plan or "none" }}</p>
@@ -169,3 +176,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print()
+    except OSError as error:  # somebody listens there already
+        sys.exit(f"{error}; choose other ports with --port and --workos-port")

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import sys
 from collections.abc import Sequence
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +34,20 @@ from wsgi_authkit.results import AuthResult
 from wsgi_authkit.testing import FakeWorkOS, serve
 
 Headers = list[tuple[str, str]]
+
+LAYOUT = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>An integration of your own</title>
+<style>
+:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 2rem auto;
+  padding: 0 1rem }
+button { font: inherit; padding: .375rem .75rem }
+</style>
+"""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -170,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
     ) -> None:
         """Send a page with the headers that a result has by now."""
         latest = self.kit.latest_headers(result, self.cookies) if result else []
-        self.send(status, body, latest)
+        self.send(status, LAYOUT + body, latest)
 
     def redirect(self, location: str, headers: Headers) -> None:
         """Send the browser somewhere else, by GET."""
@@ -227,3 +242,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print()
+    except OSError as error:  # somebody listens there already
+        sys.exit(f"{error}; choose other ports with --port and --workos-port")

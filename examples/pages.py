@@ -151,6 +151,8 @@ def forbidden(environ: Mapping[str, Any]) -> str:
         "You have no access to this page",
         "It needs a permission that you do not have in your current organization. Ask "
         "an administrator for it, or switch to another organization.",
+        f'<p class="onward"><a href="{escape(link(environ, "/organizations"))}">'
+        "Your organizations</a></p>\n",
     )
 
 
@@ -280,6 +282,7 @@ p { margin: 0 }
 p, .soft, .rows { color: var(--soft) }
 .notice { margin: 0 0 1rem; padding: .75rem 1rem; border: 1px solid var(--accent);
   border-radius: .75rem; color: inherit }
+.onward { margin-top: 1rem }
 .rows, dl { margin: 1.5rem 0 0; padding: 0; border-top: 1px solid var(--line);
   list-style: none }
 .rows li, dl div { padding: .625rem 0; border-bottom: 1px solid var(--line) }

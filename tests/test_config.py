@@ -242,6 +242,14 @@ def test_credential_with_stray_characters_is_refused(option: str, value: str) ->
     assert f"has {len(value)} characters" in problem
 
 
+def test_api_key_in_the_place_of_the_client_id_is_refused() -> None:
+    """The client ID is in the URL of every sign-in."""
+    (problem,) = problems_of(client_id="sk_live_secret", api_key="client_123")
+
+    assert problem.startswith("client_id (WORKOS_CLIENT_ID) is an API key")
+    assert "secret" not in problem
+
+
 @pytest.mark.parametrize("option", ["claim_token", "webhook_secret"])
 def test_empty_optional_secret_is_refused(option: str) -> None:
     """An empty webhook secret would let anybody sign webhooks."""

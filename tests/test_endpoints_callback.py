@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -573,7 +574,7 @@ def test_error_has_a_page_of_its_own(
 
     assert response.status == status
     assert_page(response)
-    assert 'href="/auth/sign-in"' in response.text
+    assert 'href="/auth/sign-in' in response.text
     assert SESSION_COOKIE not in str(response.set_cookies)
 
 
@@ -687,6 +688,51 @@ def test_long_error_of_the_provider_is_cut() -> None:
 
     assert isinstance(error, AuthorizationDenied)
     assert (len(error.error), len(error.error_description or "")) == (200, 1000)
+
+
+def start_again(harness: Harness, path: str) -> str:
+    """Return the path that the page of a failed sign-in leads to."""
+    [link] = re.findall(r'href="(/auth/[^"]*)"', come_back(harness, path).text)
+    return unescape(str(link))
+
+
+def test_start_again_keeps_the_return_path_and_the_state_of_the_app() -> None:
+    states: list[str | None] = []
+    harness = Harness(
+        options={"on_success": lambda sign_in: states.append(sign_in.state)}
+    )
+    flow = new_flow(
+        harness.clock(), return_path='/dash?x="&y=1', custom_state="cart 17"
+    )
+    state, _ = forge(harness, flow)
+    again = start_again(harness, f"/callback?error=access_denied&state={state}")
+    location = harness.client.get(again).header("Location") or ""
+    callback = harness.workos.authorize(location, harness.ada)
+
+    assert come_back(harness, path_of(callback)).header("Location") == (
+        "/dash?x=%22&y=1"
+    )
+    assert states == ["cart 17"]
+
+
+def test_start_again_leads_to_this_site_only(harness: Harness) -> None:
+    flow = new_flow(harness.clock(), return_path="//evil.example/")
+    state, _ = forge(harness, flow)
+
+    assert start_again(harness, f"/callback?error=access_denied&state={state}") == (
+        "/auth/sign-in"
+    )
+
+
+def test_start_again_leaves_out_a_state_that_no_link_can_hold(
+    harness: Harness,
+) -> None:
+    flow = new_flow(harness.clock(), return_path="/dash", custom_state="x" * 2049)
+    state, _ = forge(harness, flow)
+
+    assert start_again(harness, f"/callback?error=access_denied&state={state}") == (
+        "/auth/sign-in?return_to=%2Fdash"
+    )
 
 
 def test_error_wins_over_a_code(harness: Harness) -> None:

@@ -608,6 +608,24 @@ def test_loop_page_lets_the_person_try_again(harness: Harness) -> None:
     assert go_round(harness).status == 303
 
 
+def test_loop_page_knows_where_the_person_wanted_to_go(harness: Harness) -> None:
+    for _ in range(3):
+        go_round(harness)
+    response = get(harness, "/auth/sign-in?return_to=/reports")
+
+    assert 'href="/auth/sign-in?return_to=%2Freports"' in response.text
+
+
+def test_loop_is_a_warning_for_the_operator(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(4):
+        go_round(harness)
+
+    warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert ["sign_in_loop" in record.getMessage() for record in warnings] == [True]
+
+
 def test_loop_is_told_to_programs_in_json(harness: Harness) -> None:
     for _ in range(3):
         go_round(harness)

@@ -342,6 +342,7 @@ def test_get_asks_and_has_no_effect() -> None:
     assert response.set_cookies == []
     assert html.texts["h1"].strip() == "Sign out?"
     assert html.all("form") == [{"method": "post", "action": "/auth/sign-out"}]
+    assert [link["href"] for link in html.all("a")] == ["/"]
     assert html.all("input") == [
         {"type": "hidden", "name": "return_to", "value": "/bye?x=1"}
     ]

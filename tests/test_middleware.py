@@ -951,6 +951,18 @@ def test_redirect_uri_wins_over_the_config(*, as_callable: bool) -> None:
     assert config.redirect_uri == REDIRECT_URI
 
 
+def test_app_and_config_are_checked() -> None:
+    neither: Any = {"client_id": "client_123"}
+
+    with pytest.raises(ConfigurationError) as raised:
+        AuthKitMiddleware(neither, neither)
+
+    assert [problem.split()[0] for problem in raised.value.problems] == [
+        "app",
+        "config",
+    ]
+
+
 def test_every_problem_is_in_one_error() -> None:
     set_environ(WORKOS_COOKIE_PASSWORD="short", WORKOS_API_PORT="many")
     del os.environ["WORKOS_CLIENT_ID"]
@@ -973,6 +985,8 @@ def test_every_problem_is_in_one_error() -> None:
         "refresh_buffer": -1,
         "store": "redys://localhost",
         "session_storage": "disk",
+        "clock": 5,
+        "http": "a proxy",
     }
 
     with pytest.raises(ConfigurationError) as raised:

@@ -37,7 +37,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
 
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENT: Final = (ROOT / "docs" / "parity.rst").read_text("utf-8")
-README: Final = (ROOT / "README.rst").read_text("utf-8")
+#: What people read who use the library.
+README: Final = "\n".join(
+    path.read_text("utf-8")
+    for path in [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+    if path.name != "parity.rst"
+)
 
 #: What has no test says so in these words.
 ABSENT: Final = ("Not in this release", "No counterpart")

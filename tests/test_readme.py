@@ -1,4 +1,4 @@
-"""What the README says is what the code does."""
+"""What the README and the documents in ``docs/`` say is what the code does."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.rst").read_text("utf-8")
+DOCUMENTS = {path.name: path.read_text("utf-8") for path in ROOT.glob("docs/*.rst")}
+TEXTS = [README, *DOCUMENTS.values()]
 ENVIRON = {
     "WORKOS_CLIENT_ID": "client_test",
     "WORKOS_API_KEY": "sk_test_fake",
@@ -54,11 +56,13 @@ ENVIRON = {
 
 
 def python_blocks() -> list[str]:
-    """Return the Python code of the README."""
-    blocks = re.findall(
-        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README, re.MULTILINE
-    )
-    return [dedent(block) for block in blocks]
+    """Return the Python code of all documents."""
+    pattern = r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)"
+    return [
+        dedent(block)
+        for text in TEXTS
+        for block in re.findall(pattern, text, re.MULTILINE)
+    ]
 
 
 def block_with(text: str) -> str:
@@ -67,16 +71,23 @@ def block_with(text: str) -> str:
 
 
 def run(block: str) -> dict[str, Any]:
-    """Execute a block of the README and return what it defines."""
+    """Execute a block of the documents and return what it defines."""
     names: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(block, "README.rst", "exec"), names)
+    exec(compile(block, "a document", "exec"), names)
     return names
 
 
 def section(title: str) -> str:
-    """Return the text under a heading."""
-    parts = re.split(r"^(\S.*)\n-{3,}\n", README, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))[title]
+    """Return the text under a heading, which only one document has."""
+    heading = re.compile(r"^(\S.*)\n(?:-{3,}|={3,})\n", re.MULTILINE)
+    parts = [heading.split(text) for text in TEXTS]
+    [text] = [
+        text
+        for each in parts
+        for name, text in zip(each[1::2], each[2::2], strict=True)
+        if name == title
+    ]
+    return str(text)
 
 
 def cells(text: str, column: int = 0) -> list[str]:
@@ -116,8 +127,10 @@ def test_python_code_runs(block: str) -> None:
 
 
 def test_every_code_block_is_found() -> None:
-    assert len(python_blocks()) == README.count(".. code-block:: python\n")
-    assert len(python_blocks()) >= 6
+    declared = [text.count(".. code-block:: python\n") for text in TEXTS]
+
+    assert len(python_blocks()) == sum(declared)
+    assert declared[0] >= 6
 
 
 @pytest.mark.usefixtures("_environ")
@@ -294,9 +307,11 @@ def test_every_method_of_the_handle_is_documented() -> None:
 
 
 def test_every_endpoint_is_documented() -> None:
-    table, errors = section("Endpoints").split("Sign-in and sign-up take")
+    errors = section("When a sign-in fails")
 
-    assert sorted(cells(table)) == sorted(f"/auth{path}" for path in MOUNTED)
+    assert sorted(cells(section("Endpoints"))) == sorted(
+        f"/auth{path}" for path in MOUNTED
+    )
     codes = re.findall(
         r"``(\w+)``", (AuthorizationError.__doc__ or "").partition("Codes:")[2]
     )
@@ -392,19 +407,21 @@ def test_names_that_are_imported_are_public() -> None:
     assert imported <= set(wsgi_authkit.__all__)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "docs/architecture.rst",
-        "docs/parity.rst",
-        "docs/requests.rst",
-        "docs/stores.rst",
-        "SECURITY.rst",
-        "CHANGES.rst",
-    ],
-)
-def test_other_documents_exist(name: str) -> None:
-    assert (ROOT / name).is_file()
+def test_documents_that_are_named_exist() -> None:
+    named = {
+        name
+        for text in TEXTS
+        for name in re.findall(r"\b(?:docs|examples)/[\w/-]+\.\w+|\b[A-Z]+\.rst", text)
+    }
+
+    assert {"docs/requests.rst", "SECURITY.rst"} <= named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_readme_links_to_every_document() -> None:
+    links = set(re.findall(r"<docs/([\w-]+\.rst)>`_", section("More documentation")))
+
+    assert links == set(DOCUMENTS)
 
 
 def test_architecture_describes_every_layer() -> None:

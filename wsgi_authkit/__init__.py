@@ -15,7 +15,7 @@
         session = request.environ["authkit.session"]
         if not session:
             return f'<a href="{request.environ["authkit"].sign_in_url()}">Sign in</a>'
-        return f"Hello {escape(session.user.first_name)}"
+        return f"Hello {escape(session.user.email)}"
 """
 
 from __future__ import annotations

@@ -386,6 +386,11 @@ def _check_credentials(config: AuthKitConfig) -> Iterator[str]:
             yield f"{_label(option)} is missing; copy it from the WorkOS dashboard"
         else:
             yield from _check_visible(config, option)
+    if re.fullmatch(r"sk_[!-~]*", str(config.client_id)):
+        yield (
+            f"{_label('client_id')} is an API key, which every visitor would see; the "
+            "client ID of the WorkOS dashboard begins with client_"
+        )
     for option in ("claim_token", "webhook_secret"):
         if getattr(config, option) is not None:
             yield from _check_visible(config, option)

@@ -214,7 +214,7 @@ def split_value(
             f"The session needs {len(value)} bytes in the cookie {name!r}; its "
             f"{MAX_CHUNKS} chunks hold {limit}. Put fewer permissions and custom "
             "claims into the access token (JWT template in the WorkOS dashboard), or "
-            'keep sessions on the server with session_storage="store".',
+            "keep sessions on the server with a session_storage of your own.",
             size=len(value),
             limit=limit,
         )

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -183,7 +183,7 @@ class AuthKitMiddleware:
         http: requests.Session | None = None,
     ) -> None:
         self._app = app
-        problems: list[str] = []
+        problems = list(_argument_problems(app, config, clock, http))
         options = _or_problems(
             lambda: Options(
                 base_url=base_url,
@@ -250,7 +250,8 @@ class AuthKitMiddleware:
             )
 
         taken = [f"{mount}{endpoint}" for endpoint in MOUNTED]
-        loaded = None if callable(config) else _or_problems(load, problems)
+        is_fit = config is None or isinstance(config, AuthKitConfig)
+        loaded = _or_problems(load, problems) if is_fit else None
         if loaded is not None:
             problems += site_problems(loaded, redirects.listed, taken)
         if problems or options is None:
@@ -415,6 +416,19 @@ def _warn(options: Options, *, allow_insecure: bool) -> None:
             "public_paths opens nothing without require_auth=True: every path is open "
             "but those of protected_paths"
         )
+
+
+def _argument_problems(
+    app: object, config: object, clock: object, http: object
+) -> Iterator[str]:
+    if not callable(app):
+        yield "app must be a WSGI app, which is a callable"
+    if not (config is None or isinstance(config, AuthKitConfig) or callable(config)):
+        yield "config must be an AuthKitConfig, or a callable that returns one"
+    if not callable(clock):
+        yield "clock must be a callable that returns Unix seconds"
+    if http is not None and not hasattr(http, "request"):
+        yield "http must be a requests.Session"
 
 
 def _or_problems(make: Callable[[], _Made], problems: list[str]) -> _Made | None:

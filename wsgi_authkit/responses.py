@@ -1,7 +1,8 @@
 """What the middleware itself answers: pages, JSON, redirects, and cache headers.
 
 Responses are built here and not with WebOb, which makes a ``Location`` absolute from
-the client's ``Host`` (CVE-2024-42353). Nothing of a request is ever put into a page.
+the client's ``Host`` (CVE-2024-42353). Of a request, nothing is ever put into a page
+but the path that a sign-in comes back to, in the link that starts it again.
 """
 
 from __future__ import annotations
@@ -156,6 +157,8 @@ def _page(
     status: HTTPStatus,
     headers: Iterable[Header],
 ) -> Response:
+    if actions:
+        actions = f'<div class="actions">{actions}</div>'
     text = "\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
     body = _PAGE.format(
         title=escape(title), refresh=refresh, style=_STYLE, text=text, actions=actions
@@ -172,9 +175,13 @@ def _page(
     )
 
 
-def link(text: str, href: str) -> str:
-    """Return a link for the actions of a page."""
-    return f'<a class="action" href="{escape(href)}">{escape(text)}</a>'
+def link(text: str, href: str, *, quiet: bool = False) -> str:
+    """Return a link for the actions of a page.
+
+    :param quiet: Not the action that the page is about.
+    """
+    kind = "quiet" if quiet else "action"
+    return f'<a class="{kind}" href="{escape(href)}">{escape(text)}</a>'
 
 
 def post_button(text: str, action: str, fields: Mapping[str, str]) -> str:
@@ -204,10 +211,13 @@ main { width: 100%; max-width: 28rem; padding: 2rem; background: var(--card);
 h1 { margin: 0 0 .75rem; font-size: 1.375rem; line-height: 1.3 }
 p { margin: 0 0 .75rem; color: var(--muted) }
 main > :last-child { margin-bottom: 0 }
-.action { display: inline-block; margin-top: .5rem; padding: .625rem 1.125rem;
+.actions { display: flex; flex-wrap: wrap; align-items: center; gap: .75rem 1.25rem;
+  margin-top: 1.25rem }
+.quiet { padding: .625rem 0; color: var(--accent) }
+.action { display: inline-block; padding: .625rem 1.125rem;
   border: 0; border-radius: .5rem; background: var(--accent); color: var(--on-accent);
   font: inherit; font-weight: 600; text-decoration: none; cursor: pointer }
-.action:focus-visible { outline: 3px solid var(--text); outline-offset: 2px }
+:focus-visible { outline: 3px solid var(--text); outline-offset: 2px }
 """
 
 _STYLE_HASH: Final = b64encode(sha256(_STYLE.encode()).digest()).decode()

@@ -32,9 +32,11 @@ _OURS = HTTPStatus.INTERNAL_SERVER_ERROR
 
 _AGAIN: Final = "Please start the sign-in again."
 _OPERATOR: Final = (
-    "This is not your fault, and trying again will not help. Please tell the people "
-    "who run this site; their log names the cause."
+    "This is not your fault. Please tell the people who run this site; their log names "
+    "the cause. Until they have seen to it, starting again will not help."
 )
+# What a person cannot mend, and default log levels would hide.
+_OPERATOR_CODES: Final = frozenset({"sign_in_loop"})
 
 _TEXTS: Final[dict[str, _Text]] = {
     "invalid_request": _Text(
@@ -117,28 +119,41 @@ _TEXTS: Final[dict[str, _Text]] = {
 
 
 def fail(
-    context: RequestContext, error: AuthorizationError, headers: Iterable[Header] = ()
+    context: RequestContext,
+    error: AuthorizationError,
+    headers: Iterable[Header] = (),
+    *,
+    again: str | None = None,
 ) -> WSGIApplication:
     """Return the answer to a failed sign-in: the app's own, a page, or JSON.
 
     The headers of the error and the further ones go out with it in any case.
+
+    :param again: As for :func:`explain`.
     """
     error.headers += headers
-    return ask_app(context, error) or explain(context, error)
+    return ask_app(context, error) or explain(context, error, again=again)
 
 
 def ask_app(
     context: RequestContext, error: AuthorizationError
 ) -> WSGIApplication | None:
     """Return what ``on_error`` answers, ``None`` when it leaves that to us."""
-    log.info("a sign-in failed (%s): %s", error.code, error)
+    level = logging.WARNING if error.code in _OPERATOR_CODES else logging.INFO
+    log.log(level, "a sign-in failed (%s): %s", error.code, error)
     hook = context.options.on_error
     answer = None if hook is None else hook(error, context.environ)
     return None if answer is None else with_headers(answer, error.headers)
 
 
-def explain(context: RequestContext, error: AuthorizationError) -> WSGIApplication:
-    """Return our own answer to a failed sign-in."""
+def explain(
+    context: RequestContext, error: AuthorizationError, *, again: str | None = None
+) -> WSGIApplication:
+    """Return our own answer to a failed sign-in.
+
+    :param again: The path that starts the sign-in again, by default one that does not
+        know where the person wanted to go.
+    """
     text = _TEXTS[error.code]
     headers = list(error.headers)
     seconds = max(RETRY_AFTER, math.ceil(error.retry_after or 1))
@@ -154,7 +169,7 @@ def explain(context: RequestContext, error: AuthorizationError) -> WSGIApplicati
     return page(
         text.title,
         advice,
-        actions=link("Start again", context.sign_in_path),
+        actions=link("Start again", again or context.sign_in_path),
         status=text.status,
         headers=headers,
         retry_after=seconds if reloads else None,

@@ -49,12 +49,13 @@ def callback(context: RequestContext) -> WSGIApplication:
         return fail(context, error)
     # WorkOS has been seen to send back the text "null" for no state.
     state = query.get("state") if query.get("state") != "null" else None
-    context.follow_flow(context.service.peek_flow(state))
+    flow = context.service.peek_flow(state)
+    context.follow_flow(flow)
     if "error" in query:
-        return _denied(context, query, state)
+        return _denied(context, query, state, flow)
     if query.get("code") and not state:
         return _without_state(context)
-    return _finish(context, query.get("code"), state)
+    return _finish(context, query.get("code"), state, flow)
 
 
 def _check_issuer(context: RequestContext, issuer: str | None) -> None:
@@ -64,8 +65,21 @@ def _check_issuer(context: RequestContext, issuer: str | None) -> None:
         raise AuthorizationError("the iss parameter is not one of the issuers")
 
 
+def _again(context: RequestContext, flow: Flow | None) -> str | None:
+    """Return the path that starts a flow again, for the page of a failed sign-in."""
+    if flow is None:
+        return None
+    try:
+        return context.links.start(
+            "sign-in", flow.return_path, {"state": flow.custom_state}
+        )
+    except ValueError:
+        # A state of a JavaScript library may be longer than ours.
+        return context.links.start("sign-in", flow.return_path, {})
+
+
 def _finish(
-    context: RequestContext, code: str | None, state: str | None
+    context: RequestContext, code: str | None, state: str | None, flow: Flow | None
 ) -> WSGIApplication:
     try:
         result = context.service.handle_callback(
@@ -76,11 +90,11 @@ def _finish(
             sign_in_path=context.sign_in_path,
             redirect_uris=context.redirect_uris.answering(context.environ),
         )
-        headers = _run_hook(context, result, state)
+        headers = _run_hook(context, result, state, flow)
     except VerifierMissing as error:
-        return _without_verifier(context, state, error)
+        return _without_verifier(context, flow, error)
     except AuthorizationError as error:
-        return fail(context, error)
+        return fail(context, error, again=_again(context, flow))
     context.service.leave_sessions(
         context.cookies, session_id=result.session.session_id
     )
@@ -99,7 +113,10 @@ def _finish(
 
 
 def _run_hook(
-    context: RequestContext, result: CallbackResult, state: str | None
+    context: RequestContext,
+    result: CallbackResult,
+    state: str | None,
+    flow: Flow | None,
 ) -> list[Header]:
     """Run ``on_success`` and return the headers that set the session.
 
@@ -120,7 +137,6 @@ def _run_hook(
         state=result.state,
         environ=context.environ,
     )
-    flow = context.service.peek_flow(state)
     cleared = context.service.clear_pending_verifier(
         state, cookies=context.cookies, sign_in_path=context.sign_in_path
     ).headers
@@ -143,7 +159,7 @@ def _run_hook(
 
 
 def _denied(
-    context: RequestContext, query: dict[str, str], state: str | None
+    context: RequestContext, query: dict[str, str], state: str | None, flow: Flow | None
 ) -> WSGIApplication:
     error = AuthorizationDenied(
         "WorkOS sent the browser back with an error",
@@ -154,7 +170,7 @@ def _denied(
         error.headers = context.service.clear_pending_verifier(
             state, cookies=context.cookies, sign_in_path=context.sign_in_path
         ).headers
-    return fail(context, error)
+    return fail(context, error, again=_again(context, flow))
 
 
 def _without_state(context: RequestContext) -> WSGIApplication:
@@ -181,14 +197,13 @@ def _without_state(context: RequestContext) -> WSGIApplication:
 
 
 def _without_verifier(
-    context: RequestContext, state: str | None, error: VerifierMissing
+    context: RequestContext, flow: Flow | None, error: VerifierMissing
 ) -> WSGIApplication:
     """Answer a callback that this browser has no flow for: back button, slow person.
 
     Who is signed in goes on to where the flow wanted to. Otherwise sign-in starts anew,
     once.
     """
-    flow = context.service.peek_flow(state)
     found = identify(context.service, context.options, context.environ)
     context.change(found)
     return_to = context.links.return_path(flow.return_path if flow else None)
@@ -201,7 +216,7 @@ def _without_verifier(
         return with_headers(context.ask_to_sign_in(), error.headers)
     restarted = flow is not None and flow.restarted
     if restarted or error.code == "flow_used" or not is_person(context.environ):
-        return explain(context, error)
+        return explain(context, error, again=_again(context, flow))
     return _restart(context, flow, return_to, error)
 
 

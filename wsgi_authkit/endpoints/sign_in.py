@@ -52,7 +52,8 @@ def _start(context: RequestContext, screen_hint: str) -> WSGIApplication:
         marker = count_start(context.service, context.cookies)
         if marker is not None and marker.is_loop:
             gone = no_marker_headers(context.service, context.sign_in_path)
-            return fail(context, _loop(), gone)
+            again = context.links.start("sign-in", return_to, {})
+            return fail(context, _loop(), gone, again=again)
         result = context.start_flow(return_to, {"screen_hint": screen_hint, **options})
     except AuthorizationError as error:
         return fail(context, error)

@@ -57,10 +57,13 @@ def _confirm(context: RequestContext) -> WSGIApplication:
     fields = {}
     if return_to and context.links.absolute_return_url(return_to) is not None:
         fields["return_to"] = return_to
+    links = context.links
+    home = context.site_url(links.return_path(None))
     return page(
         "Sign out?",
         ["You will be signed out of this site."],
-        actions=post_button("Sign out", context.links.endpoint("sign-out"), fields),
+        actions=post_button("Sign out", links.endpoint("sign-out"), fields)
+        + link("Stay signed in", home, quiet=True),
         headers=[_SAME_ORIGIN],
     )
 
