@@ -85,6 +85,21 @@ def test_late_response_undoes_nothing(
     assert site.harness.who()["user"] == who
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "who"), [(bob_signs_in, BOB), (ada_signs_out, None)]
+)
+def test_late_refresh_by_the_app_undoes_nothing(
+    site: Site, meanwhile: Callable[[Site], None], who: str | None
+) -> None:
+    def act(auth: Auth) -> None:
+        auth.refresh()
+        meanwhile(site)
+
+    site.do(act)
+
+    assert site.harness.who()["user"] == who
+
+
 def test_late_response_of_a_session_that_stays_brings_its_cookie(site: Site) -> None:
     """Or its refreshed pair would be lost."""
     site.harness.clock.advance(EXPIRED)

@@ -263,6 +263,7 @@ class RequestSession:
             session=session,
             headers=outcome.headers,
             refresh_token=outcome.refresh_token,
+            session_id=outcome.session_id,
         )
 
 
