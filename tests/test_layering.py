@@ -43,7 +43,7 @@ LAYERS: Final = (
         *("request_session", "challenge", "auth", "endpoints", "links", "marker"),
         *("pending_flows", "request_context"),
     ),
-    ("middleware",),
+    ("site", "middleware"),
     ("testing", "cli", "paste"),
 )
 #: The face of the package may import everything; nothing may import it.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_authkit._logs import show_debug_logs
 from wsgi_authkit._wsgi import AUTH_KEY, Header, override_cookies, rewriting
@@ -32,8 +29,6 @@ from wsgi_authkit.options import (
 from wsgi_authkit.redirect_uris import (
     ChooseRedirectURI,
     RedirectOptions,
-    RedirectURIs,
-    site_problems,
 )
 from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.request_session import identify
@@ -42,7 +37,8 @@ from wsgi_authkit.results import AuthResult
 from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Session
 from wsgi_authkit.session_storage import SessionStorage
-from wsgi_authkit.stores import Store, check_store
+from wsgi_authkit.site import ServiceOptions, Site, SiteMaker
+from wsgi_authkit.stores import Store
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -183,9 +179,22 @@ class AuthKitMiddleware:
         http: requests.Session | None = None,
     ) -> None:
         self._app = app
-        problems = list(_argument_problems(app, config, clock, http))
-        options = _or_problems(
-            lambda: Options(
+        problems = [] if callable(app) else ["app must be a WSGI app, a callable"]
+        redirects = RedirectOptions(
+            redirect_uri,
+            allowed_redirect_uris,
+            # A configuration that is given can allow http too, and is asked later.
+            allow_insecure=allow_insecure or config is not None,
+        )
+        service_options = ServiceOptions(
+            store=store,
+            session_storage=session_storage,
+            http=http,
+            clock=clock,
+            refresh_buffer=refresh_buffer,
+        )
+        try:
+            options = Options(
                 base_url=base_url,
                 return_pathname=return_pathname,
                 mount=mount,
@@ -208,63 +217,24 @@ class AuthKitMiddleware:
                 revoke_on_sign_out=revoke_on_sign_out,
                 session_storage=session_storage,
                 debug=debug,
-            ),
-            problems,
-        )
-        _or_problems(lambda: check_store(store), problems)
-        redirects = RedirectOptions(
-            redirect_uri,
-            allowed_redirect_uris,
-            # A configuration that is given can allow http too, and is asked below.
-            allow_insecure=allow_insecure or config is not None,
-        )
-        problems += redirects.problems
-        overrides = redirects.overrides
-        if allow_insecure:
-            overrides["allow_insecure"] = True
-
-        def load() -> AuthKitConfig:
-            given = config() if callable(config) else config
-            if given is None:
-                return AuthKitConfig.from_environ(
-                    overrides=overrides, **redirects.defaults
-                )
-            return replace(given, **overrides)
-
-        def make_site(loaded: AuthKitConfig) -> _Site:
-            storage = session_storage(loaded) if callable(session_storage) else None
-            service = AuthKitService(
-                loaded,
-                storage=storage,
-                store=store,
-                http=http,
-                clock=clock,
-                refresh_buffer=refresh_buffer,
             )
-            for uri in redirects.listed:
-                # Known from the start: a sign-out ends the flows of all of them.
-                service.with_redirect_uri(uri)
-            return _Site(
-                service,
-                RedirectURIs(loaded.redirect_uri, redirects.listed, redirects.choose),
-            )
-
-        taken = [f"{mount}{endpoint}" for endpoint in MOUNTED]
-        is_fit = config is None or isinstance(config, AuthKitConfig)
-        loaded = _or_problems(load, problems) if is_fit else None
-        if loaded is not None:
-            problems += site_problems(loaded, redirects.listed, taken)
-        if problems or options is None:
+        except ConfigurationError as error:
+            problems += error.problems
+        problems += [*service_options.problems(), *redirects.problems]
+        self._sites = SiteMaker(
+            config,
+            redirects,
+            service_options,
+            [f"{mount}{endpoint}" for endpoint in MOUNTED],
+            allow_insecure=allow_insecure,
+        )
+        problems += self._sites.prepare()
+        if problems:
             raise ConfigurationError(list(dict.fromkeys(problems)))
         self._options = options
         self._mount_prefix = f"{options.mount}/"
         self._public_logged = False
         self._eager = EagerAuth() if options.eager_auth else None
-        self._locks: dict[int, threading.Lock] = {}
-        self._make_site: Callable[[], _Site] = lambda: make_site(
-            _checked(load(), redirects.listed, taken)
-        )
-        self._site = None if loaded is None else make_site(loaded)
         if debug:
             show_debug_logs()
         _warn(options, allow_insecure=allow_insecure)
@@ -272,7 +242,7 @@ class AuthKitMiddleware:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        site = self._site or self._first_site()
+        site = self._sites.site
         remove_claims(environ, self._options.remote_user)
         choice = site.redirect_uris.choice(environ)
         service = site.service.with_redirect_uri(choice.uri)
@@ -315,7 +285,7 @@ class AuthKitMiddleware:
     @property
     def service(self) -> AuthKitService:
         """The service that the middleware is built on."""
-        return (self._site or self._first_site()).service
+        return self._sites.site.service
 
     @property
     def api(self) -> WorkOSClient:
@@ -336,14 +306,7 @@ class AuthKitMiddleware:
         """
         return self.service.save_session(value, redirect_uri=url).headers
 
-    def _first_site(self) -> _Site:
-        # Made here and not at construction: a lock that is held at a fork stays held.
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
-            if self._site is None:
-                self._site = self._make_site()
-            return self._site
-
-    def _find_endpoint(self, site: _Site, environ: WSGIEnvironment) -> Endpoint | None:
+    def _find_endpoint(self, site: Site, environ: WSGIEnvironment) -> Endpoint | None:
         path = environ.get("PATH_INFO", "")
         if path.startswith(self._mount_prefix):
             endpoint = MOUNTED.get(path[len(self._options.mount) :])
@@ -390,20 +353,6 @@ def _with_changes(
     return status, override_cookies(headers, extra)
 
 
-class _Site(NamedTuple):
-    service: AuthKitService
-    redirect_uris: RedirectURIs
-
-
-def _checked(
-    config: AuthKitConfig, listed: Sequence[str], taken: Sequence[str]
-) -> AuthKitConfig:
-    problems = list(site_problems(config, listed, taken))
-    if problems:
-        raise ConfigurationError(problems)
-    return config
-
-
 def _warn(options: Options, *, allow_insecure: bool) -> None:
     """Log what works and is hardly meant."""
     if allow_insecure:
@@ -416,25 +365,3 @@ def _warn(options: Options, *, allow_insecure: bool) -> None:
             "public_paths opens nothing without require_auth=True: every path is open "
             "but those of protected_paths"
         )
-
-
-def _argument_problems(
-    app: object, config: object, clock: object, http: object
-) -> Iterator[str]:
-    if not callable(app):
-        yield "app must be a WSGI app, which is a callable"
-    if not (config is None or isinstance(config, AuthKitConfig) or callable(config)):
-        yield "config must be an AuthKitConfig, or a callable that returns one"
-    if not callable(clock):
-        yield "clock must be a callable that returns Unix seconds"
-    if http is not None and not hasattr(http, "request"):
-        yield "http must be a requests.Session"
-
-
-def _or_problems(make: Callable[[], _Made], problems: list[str]) -> _Made | None:
-    """Return what ``make`` makes, or add its problems to the list."""
-    try:
-        return make()
-    except ConfigurationError as error:
-        problems += error.problems
-        return None
