@@ -179,7 +179,9 @@ class AuthKitMiddleware:
         http: requests.Session | None = None,
     ) -> None:
         self._app = app
-        problems = [] if callable(app) else ["app must be a WSGI app, a callable"]
+        problems: list[str] = (
+            [] if callable(app) else ["app must be a WSGI app, a callable"]
+        )
         redirects = RedirectOptions(
             redirect_uri,
             allowed_redirect_uris,
