@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Barrier, BrokenBarrierError
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pytest
 from hypothesis import given
@@ -140,7 +143,20 @@ def test_key_longer_than_any_is_invalid_without_asking(site: Site) -> None:
     assert site.calls == 1
 
 
-@pytest.mark.parametrize("value", ["", "a" * (MAX_KEY + 1)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("a" * (MAX_KEY + 1), id="too long"),
+        pytest.param("sk test", id="space"),
+        pytest.param("sk_test\n", id="line end"),
+        pytest.param("sk_\0", id="NUL"),
+        pytest.param("sk_\u0661", id="not ASCII"),
+        pytest.param("sk_\ud800", id="lone surrogate"),
+        pytest.param("=sk", id="padding in front"),
+        pytest.param('{"sk":1}', id="JSON"),
+    ],
+)
 def test_service_refuses_what_cannot_be_a_key(site: Site, value: str) -> None:
     assert site.harness.middleware.service.validate_api_key(value) is None
     assert site.calls == 0
@@ -288,6 +304,85 @@ def test_outage_does_not_hold_up_one_worker_after_another(site: Site) -> None:
     site.workos.recover()
     site.harness.clock.advance(5)
     assert site.ask()
+
+
+# Made-up keys, which anybody can send
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Status(429), id="429"),
+        pytest.param(Status(429, body="html"), id="429 of a proxy"),
+        pytest.param(Status(403, body="html"), id="refused by a firewall"),
+        pytest.param(Status(422), id="422"),
+    ],
+)
+def test_refusals_of_made_up_keys_take_no_good_key_down(
+    site: Site, fault: Fault
+) -> None:
+    site.workos.fail(fault, path=VALIDATION)
+    for number in range(20):
+        with pytest.raises(APIError):
+            site.ask(f"sk_made_up_{number}")
+    assert site.calls == 20
+    site.workos.recover()
+
+    assert site.ask()
+
+
+def test_retry_after_of_workos_is_passed_on(site: Site) -> None:
+    site.workos.fail(Status(429, headers={"Retry-After": "7"}), path=VALIDATION)
+    for _ in range(6):
+        with pytest.raises(RateLimited) as caught:
+            site.ask()
+
+        assert (caught.value.retry_after, caught.value.status_code) == (7, 429)
+
+
+def test_outage_after_refusals_still_opens_the_circuit(site: Site) -> None:
+    site.workos.fail(Status(429), times=3, path=VALIDATION)
+    site.workos.fail(Status(503), path=VALIDATION)
+    for _ in range(20):
+        with pytest.raises(APIUnavailable):
+            site.ask()
+
+    assert site.calls == 8
+
+
+@dataclass(frozen=True)
+class Late(Fault):
+    """WorkOS answers when two calls have come, or when no second one seems to come."""
+
+    processed: ClassVar[bool] = True
+
+    both: Barrier = field(default_factory=lambda: Barrier(2))
+
+    def answer(self, answer: Any, wait: object) -> Any:
+        with suppress(BrokenBarrierError):
+            self.both.wait(0.3)
+        return answer
+
+
+@pytest.mark.parametrize(("value", "name"), [(KEY, "CI"), ("sk_made_up", None)])
+def test_threads_with_the_same_new_key_make_one_call(
+    site: Site, value: str, name: str | None
+) -> None:
+    site.workos.fail(Late(), path=VALIDATION)
+    service = site.harness.middleware.service
+    found = together([lambda: service.validate_api_key(value)] * 30)
+
+    assert {key and key.name for key in found} == {name}
+    assert site.calls == 1
+
+
+def test_thread_that_comes_when_the_call_ends_makes_no_other(site: Site) -> None:
+    service = site.harness.middleware.service
+    with switching():
+        for number in range(60):
+            together([lambda n=number: service.validate_api_key(f"sk_{n}")] * 4)  # type: ignore[misc]
+
+    assert site.calls == 60
 
 
 def test_known_key_goes_on_working_in_an_outage_for_a_while(site: Site) -> None:
