@@ -34,6 +34,8 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_URL_DELIMITER: Final = re.compile("[?#]")
+_SLASHES: Final = re.compile("/{2,}")
 _ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
 
 # From the positions in a path that are reached, in order, to those reached next.
@@ -53,6 +55,26 @@ def request_path(path_info: str) -> str | None:
         return path if _is_unambiguous(path) else None
     except UnicodeError:
         return None
+
+
+def readings(path: str) -> frozenset[str]:
+    """Return what an app may take a path of :func:`request_path` for, itself included.
+
+    Some decode it once more, and some leave out the parameters of a segment
+    (``;name=value``), dots and spaces at its end, what follows ``?`` or ``#``, and
+    empty segments. A rule that protects a reading holds for the path, and a path is
+    free only where all of its readings are: ``/admin;.css`` is no style sheet to all.
+    """
+    bare = _bare(path)
+    decoded = [_SLASHES.sub("/", unquote(reading)) for reading in (path, bare)]
+    return frozenset((path, bare, *decoded, *map(_bare, decoded)))
+
+
+def _bare(path: str) -> str:
+    before = _URL_DELIMITER.split(path, maxsplit=1)[0]
+    segments = [part.partition(";")[0].rstrip(". ") for part in before.split("/")]
+    kept = "".join(f"/{segment}" for segment in segments if segment)
+    return kept if kept and segments[-1] else f"{kept}/"
 
 
 def _is_unambiguous(path: str) -> bool:
