@@ -278,6 +278,7 @@ def test_empty_parameters_are_as_if_absent(harness: Harness) -> None:
         pytest.param("screen_hint=evil", id="unknown screen"),
         pytest.param("return_to=%ff", id="percent-encoded, not UTF-8"),
         pytest.param("return_to=\xff", id="raw, not UTF-8"),
+        pytest.param("return_to=/\u0430", id="raw, no bytes in disguise"),
         pytest.param("return_to=%ed%a0%80", id="surrogate"),
         pytest.param("x=" + "y" * 8191, id="long"),
         pytest.param("&".join(["a=b"] * 65), id="many fields"),

@@ -30,7 +30,7 @@ def parse_query(environ: WSGIEnvironment, single: Iterable[str]) -> dict[str, st
         raise AuthorizationError("the query string is too long")
     try:
         text = decode(query)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise AuthorizationError("the query string is not UTF-8") from error
     return parse_fields(text, single)
 
