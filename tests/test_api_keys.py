@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.gateway import Response, environ, run
 from tests.harness import Harness
 from tests.processes import switching, together
-from tests.sites import CACHE_CONTROL, TEXT, make_site
+from tests.sites import CACHE_CONTROL, EXPIRED, TEXT, answer, cookie_of, make_site
 from wsgi_authkit import (
     APIError,
     APIKey,
@@ -206,6 +206,56 @@ def test_key_does_not_sign_anybody_in(site: Site) -> None:
 
     assert response.set_cookies == []
     assert site.harness.workos.count("refresh") == 0
+
+
+@pytest.mark.parametrize("is_due", [False, True])
+@pytest.mark.parametrize("value", [KEY, "sk_made_up"])
+def test_session_and_key_of_one_request_say_nothing_of_each_other(
+    site: Site, value: str, is_due: bool
+) -> None:
+    """The cookie is a user's of no organization, the key an organization's."""
+    site.harness.sign_in()
+    if is_due:
+        site.harness.clock.advance(EXPIRED)
+    headers = {
+        "Cookie": cookie_of(site.harness),
+        "Authorization": f"Bearer {value}",
+        "Sec-Fetch-Mode": "cors",
+    }
+    request = environ(headers=headers)
+    response = run(site.harness.middleware, request)
+
+    assert request["authkit.session"].user.email == "ada@example.com"
+    assert request["authkit.session"].organization_id is None
+    assert (site.key and site.key.organization_id) == (
+        site.acme.id if value == KEY else None
+    )
+    # The pair of a refreshed session would be lost without its cookie.
+    names = [cookie.partition("=")[0] for cookie in response.set_cookies]
+    assert names == ["wos-session"] * is_due
+    assert site.workos.count("refresh") == is_due
+    assert response.header("Cache-Control") == CACHE_CONTROL
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_response_to_a_key_is_private_whatever_the_app_says(scheme: str) -> None:
+    harness = make_site(answer([TEXT, ("Cache-Control", "public, max-age=60")]))
+    headers = {"Authorization": f"{scheme} {KEY}"}
+    response = run(harness.middleware, environ(headers=headers))
+
+    assert response.header("Cache-Control") == CACHE_CONTROL
+
+
+def test_access_token_of_a_session_is_no_session_as_a_bearer_token(site: Site) -> None:
+    site.harness.sign_in()
+    request = environ(headers={"Cookie": cookie_of(site.harness)})
+    run(site.harness.middleware, request)
+    token = request["authkit.session"].access_token
+    request = environ(headers={"Authorization": f"Bearer {token}"})
+    run(site.harness.middleware, request)
+
+    assert request["authkit.session"].reason == "no_cookie"
+    assert site.key is None
 
 
 def test_unknown_key_is_none(site: Site) -> None:
