@@ -76,7 +76,9 @@ def organizations() -> str:
 
 @app.post("/organizations", signed_in=True)
 def switch_organization() -> Any:
-    # The session cookie is SameSite=Lax: no other site can post this form for somebody.
+    if not pages.is_own_form(request.environ):
+        response.status = 403
+        return pages.refused(request.environ)
     organization_id = request.forms.get("organization_id") or abort(400)
     here = pages.link(request.environ, "/organizations")
     auth = request.environ["authkit"]

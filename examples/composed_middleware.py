@@ -25,10 +25,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wsgi_authkit import Auth, AuthKitConfig, AuthKitMiddleware, Session
+from wsgi_authkit.access import AccessRules
 from wsgi_authkit.testing import FakeWorkOS, serve
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+# A comparison of one's own would let through what an app takes for such a path.
+RULES = AccessRules(protected_paths=["/account/:path*"])
 
 
 class AccountPages:
@@ -41,7 +46,7 @@ class AccountPages:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         auth: Auth = environ["authkit"]
-        if auth.session or not self._is_account(environ):
+        if auth.session or RULES.judge(environ.get("PATH_INFO", "")) == "public":
             return self._app(environ, start_response)
         if auth.session.status == "unavailable" or not is_page_visit(environ):
             # WorkOS is down: 503. A script cannot follow a redirect: 401.
@@ -50,10 +55,6 @@ class AccountPages:
         # The flow's cookie is added to this response, because it leads to this URL.
         start_response("302 Found", [("Location", url), ("Content-Type", "text/plain")])
         return []
-
-    def _is_account(self, environ: WSGIEnvironment) -> bool:
-        path: str = environ.get("PATH_INFO", "")
-        return f"{path}/".startswith("/account/")
 
 
 def is_page_visit(environ: WSGIEnvironment) -> bool:

@@ -102,7 +102,8 @@ def organizations() -> ResponseReturnValue:
 @app.post("/organizations")
 @signed_in
 def switch_organization() -> ResponseReturnValue:
-    # The session cookie is SameSite=Lax: no other site can post this form for somebody.
+    if not pages.is_own_form(request.environ):
+        return pages.refused(request.environ), 403
     here = url_for("organizations")
     auth = current_auth()
     outcome = auth.switch_organization(request.form["organization_id"], return_to=here)

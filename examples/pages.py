@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wsgi_authkit import APIError, Auth
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
 
 #: The permission that one page asks for; it is given to roles in the WorkOS dashboard.
 MANAGE_MEMBERS = "members:manage"
@@ -142,6 +145,25 @@ def organization(
         f'<form method="post" action="{escape(link(environ, "/organizations"))}">'
         f'{hidden}<button class="button" aria-label="{name}">Switch</button>'
         "</form></li>\n"
+    )
+
+
+def is_own_form(environ: WSGIEnvironment) -> bool:
+    """Say whether a form was posted by a page of this site, and not for somebody.
+
+    ``SameSite`` of the session cookie is not enough: to a browser every subdomain of
+    one's domain is the same site. Frameworks with tokens against cross-site request
+    forgery do not need it.
+    """
+    auth: Auth = environ["authkit"]
+    return auth.has_same_origin_proof()
+
+
+def refused(environ: Mapping[str, Any]) -> str:
+    return page(
+        environ,
+        "This form comes from elsewhere",
+        "Only a page of this site can send it. Nothing has changed; try it from there.",
     )
 
 

@@ -56,7 +56,8 @@ def organizations(environ: WSGIEnvironment) -> WSGIApplication:
 
 
 def switch_organization(environ: WSGIEnvironment) -> WSGIApplication:
-    # The session cookie is SameSite=Lax: no other site can post this form for somebody.
+    if not pages.is_own_form(environ):
+        return html(pages.refused(environ), HTTPStatus.FORBIDDEN)
     organization_id = form(environ).get("organization_id")
     if organization_id is None:
         return html(pages.page(environ, "This form is incomplete", ""), HTTPStatus(400))

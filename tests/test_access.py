@@ -351,6 +351,71 @@ def test_path_that_can_be_read_differently_is_protected_where_anything_is(
     assert judge(path, exclude_paths=["/(.*)"]) == "public"
 
 
+#: Paths that one app or another takes for /admin or for what is below it.
+TAKEN_FOR_ADMIN = [
+    *("/%61dmin", "/%41DMIN", "/admin%2fx", "/admin%2f", "/admin%2f%2f"),
+    *("/admin;", "/admin;x", "/admin;x=y/z", "/admin/;", "/;x/admin"),
+    *("/admin%3bx", "/%61dmin;x", "/%61dmin;%2fx", "/Admin.", "/admin ", "/admin. /x"),
+    *("/admin?x", "/admin#x", "/admin%3fx", "/admin%23x", "/admin;.css", "/admin?.css"),
+]
+
+
+@pytest.mark.parametrize("path", TAKEN_FOR_ADMIN)
+def test_path_that_can_be_taken_for_a_protected_one_is_protected(path: str) -> None:
+    protected = ["/admin/:path*"]
+    free = {"public_paths": ["/(.*)"], "exclude_paths": ["/(.*)"]}
+
+    assert judge(path, protected_paths=protected) == "protected"
+    assert judge(path, protected_paths=protected, **free) == "protected"
+    assert judge(path, protected_paths=["/other"]) == "public"
+
+
+@pytest.mark.parametrize("path", TAKEN_FOR_ADMIN)
+@pytest.mark.parametrize("option", ["public_paths", "exclude_paths"])
+def test_protected_path_below_a_free_one_is_protected_however_it_is_read(
+    path: str, option: str
+) -> None:
+    rules = AccessRules(
+        require_auth=True,
+        protected_paths=["/pub/admin/:path*"],
+        **{option: ["/pub/:path*"]},
+    )
+
+    assert rules.judge(f"/pub{path}") == "protected"
+    assert rules.judge("/pub/other%2fx;y") == option.removesuffix("_paths").replace(
+        "exclude", "excluded"
+    )
+
+
+@pytest.mark.parametrize("option", ["public_paths", "exclude_paths"])
+@pytest.mark.parametrize(
+    ("pattern", "path", "is_free"),
+    [
+        ("/(.*).css", "/site.css", True),
+        ("/(.*).css", "/a/site;v=1.css", False),
+        ("/(.*).css", "/admin;.css", False),
+        ("/(.*).css", "/admin?.css", False),
+        ("/(.*).css", "/admin%3b.css", False),
+        ("/(.*).css", "/admin#.css", False),
+        ("/:page", "/admin%2fusers", False),
+        ("/:page", "/about%20us", True),
+        ("/:page", "/about;x", True),
+        ("/:page", "/...", False),
+        ("/docs/", "/docs/", True),
+        ("/docs/:path*", "/docs/a;b/c?d", True),
+        ("/about", "/about%2f", False),
+        ("/from/:url*", "/from/https%3A%2F%2Fa.example", True),
+        ("/from/(.*)", "/from/https%3A%2F%2Fa.example%2F", True),
+    ],
+)
+def test_path_is_free_only_if_it_is_however_it_is_read(
+    option: str, pattern: str, path: str, is_free: bool
+) -> None:
+    found = judge(path, require_auth=True, **{option: [pattern]})
+
+    assert (found != "protected") is is_free
+
+
 def test_without_require_auth_only_protected_paths_are() -> None:
     rules = AccessRules(protected_paths=["/admin/:path*"], exclude_paths=["/static"])
 

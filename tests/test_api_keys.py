@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Barrier, BrokenBarrierError
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from tests.gateway import Response, environ, run
 from tests.harness import Harness
 from tests.processes import switching, together
-from tests.sites import CACHE_CONTROL, TEXT, make_site
+from tests.sites import CACHE_CONTROL, EXPIRED, TEXT, answer, cookie_of, make_site
 from wsgi_authkit import (
     APIError,
     APIKey,
@@ -140,7 +143,20 @@ def test_key_longer_than_any_is_invalid_without_asking(site: Site) -> None:
     assert site.calls == 1
 
 
-@pytest.mark.parametrize("value", ["", "a" * (MAX_KEY + 1)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("a" * (MAX_KEY + 1), id="too long"),
+        pytest.param("sk test", id="space"),
+        pytest.param("sk_test\n", id="line end"),
+        pytest.param("sk_\0", id="NUL"),
+        pytest.param("sk_\u0661", id="not ASCII"),
+        pytest.param("sk_\ud800", id="lone surrogate"),
+        pytest.param("=sk", id="padding in front"),
+        pytest.param('{"sk":1}', id="JSON"),
+    ],
+)
 def test_service_refuses_what_cannot_be_a_key(site: Site, value: str) -> None:
     assert site.harness.middleware.service.validate_api_key(value) is None
     assert site.calls == 0
@@ -190,6 +206,56 @@ def test_key_does_not_sign_anybody_in(site: Site) -> None:
 
     assert response.set_cookies == []
     assert site.harness.workos.count("refresh") == 0
+
+
+@pytest.mark.parametrize("is_due", [False, True])
+@pytest.mark.parametrize("value", [KEY, "sk_made_up"])
+def test_session_and_key_of_one_request_say_nothing_of_each_other(
+    site: Site, value: str, is_due: bool
+) -> None:
+    """The cookie is a user's of no organization, the key an organization's."""
+    site.harness.sign_in()
+    if is_due:
+        site.harness.clock.advance(EXPIRED)
+    headers = {
+        "Cookie": cookie_of(site.harness),
+        "Authorization": f"Bearer {value}",
+        "Sec-Fetch-Mode": "cors",
+    }
+    request = environ(headers=headers)
+    response = run(site.harness.middleware, request)
+
+    assert request["authkit.session"].user.email == "ada@example.com"
+    assert request["authkit.session"].organization_id is None
+    assert (site.key and site.key.organization_id) == (
+        site.acme.id if value == KEY else None
+    )
+    # The pair of a refreshed session would be lost without its cookie.
+    names = [cookie.partition("=")[0] for cookie in response.set_cookies]
+    assert names == ["wos-session"] * is_due
+    assert site.workos.count("refresh") == is_due
+    assert response.header("Cache-Control") == CACHE_CONTROL
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_response_to_a_key_is_private_whatever_the_app_says(scheme: str) -> None:
+    harness = make_site(answer([TEXT, ("Cache-Control", "public, max-age=60")]))
+    headers = {"Authorization": f"{scheme} {KEY}"}
+    response = run(harness.middleware, environ(headers=headers))
+
+    assert response.header("Cache-Control") == CACHE_CONTROL
+
+
+def test_access_token_of_a_session_is_no_session_as_a_bearer_token(site: Site) -> None:
+    site.harness.sign_in()
+    request = environ(headers={"Cookie": cookie_of(site.harness)})
+    run(site.harness.middleware, request)
+    token = request["authkit.session"].access_token
+    request = environ(headers={"Authorization": f"Bearer {token}"})
+    run(site.harness.middleware, request)
+
+    assert request["authkit.session"].reason == "no_cookie"
+    assert site.key is None
 
 
 def test_unknown_key_is_none(site: Site) -> None:
@@ -288,6 +354,85 @@ def test_outage_does_not_hold_up_one_worker_after_another(site: Site) -> None:
     site.workos.recover()
     site.harness.clock.advance(5)
     assert site.ask()
+
+
+# Made-up keys, which anybody can send
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Status(429), id="429"),
+        pytest.param(Status(429, body="html"), id="429 of a proxy"),
+        pytest.param(Status(403, body="html"), id="refused by a firewall"),
+        pytest.param(Status(422), id="422"),
+    ],
+)
+def test_refusals_of_made_up_keys_take_no_good_key_down(
+    site: Site, fault: Fault
+) -> None:
+    site.workos.fail(fault, path=VALIDATION)
+    for number in range(20):
+        with pytest.raises(APIError):
+            site.ask(f"sk_made_up_{number}")
+    assert site.calls == 20
+    site.workos.recover()
+
+    assert site.ask()
+
+
+def test_retry_after_of_workos_is_passed_on(site: Site) -> None:
+    site.workos.fail(Status(429, headers={"Retry-After": "7"}), path=VALIDATION)
+    for _ in range(6):
+        with pytest.raises(RateLimited) as caught:
+            site.ask()
+
+        assert (caught.value.retry_after, caught.value.status_code) == (7, 429)
+
+
+def test_outage_after_refusals_still_opens_the_circuit(site: Site) -> None:
+    site.workos.fail(Status(429), times=3, path=VALIDATION)
+    site.workos.fail(Status(503), path=VALIDATION)
+    for _ in range(20):
+        with pytest.raises(APIUnavailable):
+            site.ask()
+
+    assert site.calls == 8
+
+
+@dataclass(frozen=True)
+class Late(Fault):
+    """WorkOS answers when two calls have come, or when no second one seems to come."""
+
+    processed: ClassVar[bool] = True
+
+    both: Barrier = field(default_factory=lambda: Barrier(2))
+
+    def answer(self, answer: Any, wait: object) -> Any:
+        with suppress(BrokenBarrierError):
+            self.both.wait(0.3)
+        return answer
+
+
+@pytest.mark.parametrize(("value", "name"), [(KEY, "CI"), ("sk_made_up", None)])
+def test_threads_with_the_same_new_key_make_one_call(
+    site: Site, value: str, name: str | None
+) -> None:
+    site.workos.fail(Late(), path=VALIDATION)
+    service = site.harness.middleware.service
+    found = together([lambda: service.validate_api_key(value)] * 30)
+
+    assert {key and key.name for key in found} == {name}
+    assert site.calls == 1
+
+
+def test_thread_that_comes_when_the_call_ends_makes_no_other(site: Site) -> None:
+    service = site.harness.middleware.service
+    with switching():
+        for number in range(60):
+            together([lambda n=number: service.validate_api_key(f"sk_{n}")] * 4)  # type: ignore[misc]
+
+    assert site.calls == 60
 
 
 def test_known_key_goes_on_working_in_an_outage_for_a_while(site: Site) -> None:

@@ -151,6 +151,18 @@ def test_rate_limit_counts_as_a_failure(guarded: Guarded) -> None:
     guarded.refused()
 
 
+def test_unavailability_may_be_an_answer(guarded: Guarded) -> None:
+    guarded.breaker = Breaker(
+        guarded.clock, is_failure=lambda error: not isinstance(error, RateLimited)
+    )
+    for _ in range(2):
+        guarded.fail(MAX_FAILURES - 1)
+        with pytest.raises(RateLimited):
+            guarded(RateLimited("slow down", request_sent=True))
+    guarded.fail(MAX_FAILURES)
+    guarded.refused()
+
+
 def test_other_error_says_nothing_about_workos(guarded: Guarded) -> None:
     guarded.fail(MAX_FAILURES - 1)
     with pytest.raises(KeyboardInterrupt):

@@ -742,10 +742,10 @@ def test_error_wins_over_a_code(harness: Harness) -> None:
     assert harness.workos.count("exchange") == 0
 
 
-def test_raw_query_that_is_not_utf8_is_400(harness: Harness) -> None:
-    response = come_back(
-        harness, "/callback", extra={"QUERY_STRING": "code=\xff&state=\xff"}
-    )
+@pytest.mark.parametrize("character", ["\xff", "\u0430"])
+def test_raw_query_that_is_not_utf8_is_400(harness: Harness, character: str) -> None:
+    query = f"code={character}&state={character}"
+    response = come_back(harness, "/callback", extra={"QUERY_STRING": query})
 
     assert response.status == 400
 

@@ -12,11 +12,13 @@ import pytest
 
 from tests.gateway import Client, Response, environ, run
 from tests.harness import PASSWORD, Harness, make_config, path_of
+from tests.sites import EXPIRED, EXPIRING, cookie_of, expired
 from wsgi_authkit import AuthKitError, AuthorizationError, CookieTooLarge
 from wsgi_authkit.authorization import code_challenge, open_flow, verifier_cookie_name
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.loop import MARKER_COOKIE, Marker, dump_marker
 from wsgi_authkit.responses import CACHE_CONTROL
+from wsgi_authkit.stores import MemoryStore
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -278,6 +280,7 @@ def test_empty_parameters_are_as_if_absent(harness: Harness) -> None:
         pytest.param("screen_hint=evil", id="unknown screen"),
         pytest.param("return_to=%ff", id="percent-encoded, not UTF-8"),
         pytest.param("return_to=\xff", id="raw, not UTF-8"),
+        pytest.param("return_to=/\u0430", id="raw, no bytes in disguise"),
         pytest.param("return_to=%ed%a0%80", id="surrogate"),
         pytest.param("x=" + "y" * 8191, id="long"),
         pytest.param("&".join(["a=b"] * 65), id="many fields"),
@@ -656,6 +659,43 @@ def test_starts_with_the_session_never_count(harness: Harness) -> None:
     harness.sign_in()
 
     assert [get(harness, "/auth/sign-in").status for _ in range(10)] == [302] * 10
+
+
+@pytest.mark.parametrize("seconds", [EXPIRING, EXPIRED])
+def test_starts_with_a_session_that_is_due_never_count(
+    harness: Harness, seconds: float
+) -> None:
+    """Its cookie came back, and that is what a loop lacks."""
+    expired(harness, seconds)
+    harness.workos.down()
+    cookie = marker_cookie(harness, starts=2)
+
+    for _ in range(5):
+        start = get(harness, "/auth/sign-in", headers={"Cookie": cookie})
+        assert start.status == 302
+        assert MARKER_COOKIE not in str(start.set_cookies)
+
+
+def test_starts_with_a_session_that_nobody_can_judge_never_count(
+    harness: Harness,
+) -> None:
+    """A process that starts while WorkOS is down has no keys to judge it by."""
+    harness.sign_in()
+    cookie = marker_cookie(harness, starts=2)
+    harness.workos.down()
+    harness.middleware = harness.new_middleware(store=MemoryStore(harness.clock))
+    client = harness.new_client()
+
+    for _ in range(5):
+        start = client.get("/auth/sign-in", headers={"Cookie": cookie})
+        assert start.status == 302
+        assert MARKER_COOKIE not in str(start.set_cookies)
+
+
+def marker_cookie(harness: Harness, starts: int) -> str:
+    """Return the ``Cookie`` header of who is signed in, with a fresh marker."""
+    marker = Marker(at=harness.clock(), finished=True, starts=starts)
+    return f"{cookie_of(harness)}; {MARKER_COOKIE}={dump_marker(ENVELOPE, marker)}"
 
 
 def test_sign_out_removes_the_marker(harness: Harness) -> None:

@@ -388,6 +388,7 @@ def test_page_shows_no_return_path_that_is_not_allowed(
     [
         pytest.param("return_to=%ff", id="not UTF-8"),
         pytest.param("return_to=\xff", id="raw bytes"),
+        pytest.param("return_to=/\u0430", id="no bytes in disguise"),
         pytest.param("return_to=/" + "x" * 9000, id="long"),
     ],
 )

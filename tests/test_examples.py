@@ -22,6 +22,14 @@ from tests.demos import ROOT, Demo, started, until
 from wsgi_authkit.testing import FakeWorkOS, serve
 
 APPS: Final = ("flask", "pyramid", "bottle", "django", "wsgi")
+#: What a browser sends along from a page that is none of this site, or not at all.
+FOREIGN: Final[tuple[dict[str, str], ...]] = (
+    {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "http://sibling.localhost"},
+    {"Origin": "http://sibling.localhost"},
+    {"Origin": "null"},
+    {},
+)
 PROTECTED: Final = ("/protected", "/members", "/claims", "/organizations")
 
 
@@ -289,6 +297,25 @@ def test_form_without_the_token_of_the_framework_is_refused(
 
     assert answer.status_code in (400, 403)
     assert form_to(browser.open(page.url), "org_globex")
+
+
+@pytest.mark.parametrize("app", ["flask", "bottle", "wsgi"], indirect=True)
+def test_form_of_another_site_is_refused(app: Demo, browser: Browser) -> None:
+    browser.sign_in(f"{app.app}/protected")
+    url, form = f"{app.app}/organizations", {"organization_id": "org_globex"}
+
+    for headers in FOREIGN:
+        refused = browser.http.post(
+            url, data=form, headers=headers, allow_redirects=False, timeout=30
+        )
+        assert refused.status_code == 403, headers
+        assert "This form comes from elsewhere" in refused.text
+        assert form_to(browser.open(url), "org_globex")
+
+    own = {"Sec-Fetch-Site": "same-origin"}
+    switched = browser.http.post(url, data=form, headers=own, timeout=30)
+    assert switched.status_code == 200
+    assert form_to(switched, "org_acme")
 
 
 def test_tests_of_the_django_site_pass() -> None:

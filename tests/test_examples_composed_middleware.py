@@ -62,6 +62,16 @@ def test_person_signs_in_through_the_composed_middleware(site: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", ["/Account/", "/%2561ccount", "/account;x", "//account"]
+)
+def test_page_is_protected_however_its_path_is_read(site: str, path: str) -> None:
+    answer = requests.get(f"{site}{path}", allow_redirects=False, timeout=30)
+
+    assert answer.status_code == 302
+    assert "/user_management/authorize" in answer.headers["Location"]
+
+
+@pytest.mark.parametrize(
     ("method", "headers"),
     [
         ("GET", {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}),

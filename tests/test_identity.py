@@ -188,15 +188,59 @@ def test_callable_is_not_asked_about_nobody() -> None:
     assert asked == []
 
 
-def test_error_of_the_callable_is_the_apps() -> None:
-    def fail(session: Session) -> str:
-        raise LookupError(session.session_id)
+class Failing:
+    """A callable that fails."""
 
-    harness = signed_in(remote_user=fail)
-    request = navigation(cookie_of(harness))
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        self.calls = 0
 
-    with pytest.raises(LookupError):
-        run(harness.middleware, request)
+    def __call__(self, session: Session) -> str:
+        self.calls += 1
+        raise self.error
+
+
+def test_callable_that_fails_names_nobody_and_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hook = Failing(LookupError("no such person"))
+    harness = signed_in(remote_user=hook)
+
+    for _ in range(3):
+        request = navigation(cookie_of(harness), **CLAIMED)
+        assert seen(harness, request) == {}
+        assert request["authkit.session"]
+    assert hook.calls == 3
+    [record] = [r for r in caplog.records if "remote_user" in r.message]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert record.exc_info[1] is hook.error
+
+
+def test_callable_that_fails_does_not_lose_a_refreshed_session() -> None:
+    harness = make_site(remote_user=Failing(LookupError()))
+    response = run(harness.middleware, navigation(expired(harness)))
+
+    assert response.status == 200
+    assert [c.partition("=")[0] for c in response.set_cookies] == ["wos-session"]
+
+
+def test_callable_that_fails_for_one_person_names_the_next() -> None:
+    harness = make_site(remote_user=lambda session: {"Ada": "a"}[session.user.name])
+    harness.sign_in()
+    assert seen(harness, navigation(cookie_of(harness))) == {}
+
+    ada = harness.workos.add_user("a@example.com", first_name="Ada")
+    harness.sign_in(ada)
+    found = seen(harness, navigation(cookie_of(harness)))
+    assert found["REMOTE_USER"] == "a"
+
+
+def test_exit_is_not_held_up_by_the_callable() -> None:
+    harness = signed_in(remote_user=Failing(KeyboardInterrupt()))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(harness.middleware, navigation(cookie_of(harness)))
 
 
 def test_change_of_the_session_changes_the_name_at_once() -> None:

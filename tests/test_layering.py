@@ -29,6 +29,7 @@ LAYERS: Final = (
         "tokens",
         "transport",
         "breaker",
+        "single_flight",
         "stores",
     ),
     ("config",),

@@ -1413,12 +1413,13 @@ def test_hostile_bytes_are_no_error(harness: Harness, key: str, value: str) -> N
     [
         "return_to=%ff",
         "return_to=\xff",
+        "return_to=\u0430",
         "request=%ff&code=%ff&state=%ff",
         "code=1&code=2&state=3",
         "&".join(f"a{n}=1" for n in range(200)),
         "x" * 20000,
     ],
-    ids=["encoded", "raw", "in each", "twice", "many", "long"],
+    ids=["encoded", "raw", "not latin-1", "in each", "twice", "many", "long"],
 )
 def test_hostile_query_to_an_endpoint_is_no_error(
     harness: Harness, path: str, query: str
@@ -1426,6 +1427,15 @@ def test_hostile_query_to_an_endpoint_is_no_error(
     response = run(harness.middleware, environ(path=path, QUERY_STRING=query))
 
     assert response.status < 500
+
+
+@pytest.mark.parametrize("key", ["PATH_INFO", "QUERY_STRING", "SCRIPT_NAME"])
+def test_text_that_a_server_has_decoded_is_no_error(key: str) -> None:
+    """PEP 3333 has bytes in disguise there, and not every server keeps to it."""
+    site = make_site(require_auth=True)
+    request = {**navigation(), key: "/\u0430"}
+
+    assert run(site.middleware, request).status == 302
 
 
 def test_host_of_the_request_is_not_believed(harness: Harness) -> None:

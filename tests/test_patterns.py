@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgi_authkit.patterns import PathPatterns, request_path
+from wsgi_authkit.patterns import PathPatterns, readings, request_path
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parent / "vectors" / "path_patterns.json").read_text("utf-8")
@@ -221,3 +221,49 @@ AMBIGUOUS = [
 def test_path_that_can_be_read_differently_is_none(path_info: str) -> None:
     assert request_path(path_info) is None
     assert request_path(path_info) not in PathPatterns(["/(.*)"])
+
+
+# What an app may take it for
+
+
+@pytest.mark.parametrize(
+    ("path", "others"),
+    [
+        ("/", set()),
+        ("/admin", set()),
+        ("/admin/", set()),
+        ("/.well-known/x", set()),
+        ("/100%", set()),
+        ("/%61dmin", {"/admin"}),
+        ("/admin%2fx", {"/admin/x"}),
+        ("/admin%2f", {"/admin/"}),
+        ("/admin%2f%2fx", {"/admin/x"}),
+        ("/%2561dmin", {"/%61dmin"}),
+        ("/admin;x", {"/admin"}),
+        ("/a;x/b;y=z", {"/a/b"}),
+        ("/admin/;x", {"/admin/"}),
+        ("/;x/admin", {"/admin"}),
+        ("/admin%3bx", {"/admin;x", "/admin"}),
+        ("/%61;%2fb", {"/a;/b", "/%61", "/a", "/a/b"}),
+        ("/admin.", {"/admin"}),
+        ("/admin. ./x ", {"/admin/x"}),
+        ("/...", {"/"}),
+        ("/;x", {"/"}),
+        ("/admin?x/y", {"/admin"}),
+        ("/admin#x", {"/admin"}),
+        ("/?x", {"/"}),
+        ("/admin%3fx", {"/admin?x", "/admin"}),
+        ("/admin;.css", {"/admin"}),
+    ],
+)
+def test_path_has_all_the_readings_of_an_app(path: str, others: set[str]) -> None:
+    assert readings(path) == {path, *others}
+
+
+@pytest.mark.parametrize(
+    "unit", ["x/", "%61", ";a", ".", " ", "..x", "?", "%2f", "%3b"]
+)
+def test_readings_of_a_long_path_take_no_longer_than_it_is(unit: str) -> None:
+    start = time.perf_counter()
+    assert readings("/" + unit * 16_000)
+    assert time.perf_counter() - start < 1

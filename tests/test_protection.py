@@ -116,6 +116,19 @@ def test_careless_app_is_not_called_for_a_protected_page(
 
 
 @each_trick
+def test_careless_app_is_not_called_where_only_the_page_is_protected(
+    target: str,
+) -> None:
+    site = make_site(
+        careless,
+        protected_paths=["/admin/:path*"],
+        exclude_paths=["/static/(.*)", "/(.*).css"],
+    )
+
+    assert SECRET not in ask(site, target).text
+
+
+@each_trick
 def test_careless_app_would_serve_it(target: str) -> None:
     site = make_site(careless, require_auth=True, **FREE)
     site.sign_in()

@@ -18,8 +18,10 @@ from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import wsgi_authkit
+from tests import gateway
 from tests.gateway import Client
-from tests.harness import PASSWORD
+from tests.harness import PASSWORD, show_session
+from tests.sites import expired, make_site, navigation
 from tests.test_layering import LAYERS, PACKAGE
 from wsgi_authkit import (
     AnonymousSession,
@@ -151,7 +153,7 @@ def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
 @pytest.mark.usefixtures("_environ")
 def test_paths_are_protected_by_a_list() -> None:
     client = Client(
-        run(block_with('protected_paths=["/account/:path*"'))["wrap"](hello)
+        run(block_with('protected_paths=["/account/:path*", '))["wrap"](hello)
     )
 
     assert [
@@ -215,6 +217,32 @@ def test_composed_middleware_sends_account_pages_to_workos() -> None:
 
     assert (answer.header("Location") or "").startswith("https://api.workos.com/")
     assert len(answer.set_cookies) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *(("/account", 302), ("/Account/", 302), ("/account/a", 302)),
+        *(("/%61ccount", 302), ("/account%2fa", 302), ("/account;x", 302)),
+        *(("/", 200), ("/accounts", 200)),
+    ],
+)
+def test_composed_middleware_knows_its_pages(path: str, status: int) -> None:
+    pages = run(block_with("class AccountPages"))["AccountPages"]
+    site = make_site(pages(show_session))
+
+    assert gateway.run(site.middleware, navigation(PATH_INFO=path)).status == status
+
+
+def test_composed_middleware_sends_nobody_to_workos_while_it_is_down() -> None:
+    pages = run(block_with("class AccountPages"))["AccountPages"]
+    site = make_site(pages(show_session))
+    cookie = expired(site)
+    site.workos.down()
+    answer = gateway.run(site.middleware, navigation(cookie, path="/account"))
+
+    assert answer.status == 503
+    assert answer.header("Location") is None
 
 
 @pytest.mark.usefixtures("_environ")

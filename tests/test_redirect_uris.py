@@ -12,7 +12,13 @@ import pytest
 from tests.gateway import Client, Response, environ, run
 from tests.harness import PASSWORD, Harness, make_config, path_of, show_session
 from tests.sites import EXPIRED, answer, make_site, navigation
-from wsgi_authkit import Auth, AuthKitMiddleware, AuthKitService, ConfigurationError
+from wsgi_authkit import (
+    Auth,
+    AuthKitMiddleware,
+    AuthKitService,
+    ConfigurationError,
+    SignInEvent,
+)
 from wsgi_authkit.authorization import (
     code_challenge,
     new_flow,
@@ -719,6 +725,35 @@ def test_flow_of_a_redirect_uri_that_is_answered_here_is_finished(
     client, query = forged(harness, redirect_uri)
 
     assert client.get(f"/callback?{query}", cross_site=True).status == 303
+
+
+@pytest.mark.parametrize(
+    ("chosen", "started_for", "secure"), [(LOCAL, ONE, True), (ONE, LOCAL, False)]
+)
+@pytest.mark.parametrize("replaces", [False, True])
+def test_session_of_a_flow_is_as_secure_as_the_flows_redirect_uri(
+    chosen: str, started_for: str, secure: bool, replaces: bool
+) -> None:
+    """The app says another one of the same path; also where on_success replaces it."""
+
+    def on_success(event: SignInEvent) -> Any:
+        user = {"id": event.user.id, "email": event.user.email}
+        tokens = {
+            "access_token": event.access_token,
+            "refresh_token": event.refresh_token,
+        }
+        return {**tokens, "user": user} if replaces else None
+
+    harness = previews(
+        redirect_uri=lambda environ: chosen,
+        allowed_redirect_uris=[ONE, LOCAL],
+        on_success=on_success,
+    )
+    client, query = forged(harness, started_for)
+    finished = client.get(f"/callback?{query}", cross_site=True)
+
+    assert finished.status == 303
+    assert ("Secure" in attributes(finished, "wos-session")) is secure
 
 
 def test_flow_without_a_redirect_uri_is_that_of_the_configured_one() -> None:

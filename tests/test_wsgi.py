@@ -248,6 +248,16 @@ def test_quoted_path_keeps_bytes_that_are_not_utf8() -> None:
     assert quoted_path(environ(PATH_INFO="/\xff")) == "/%FF"
 
 
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [("/\u0430", "/%D0%B0"), ("/\xe4\u0430\ud800", "/%C3%A4%D0%B0%3F")],
+)
+def test_text_that_a_server_has_decoded_is_quoted_as_utf8(
+    text: str, quoted: str
+) -> None:
+    assert quoted_path({"PATH_INFO": text}) == quoted
+
+
 def test_quoted_path_begins_with_the_mount_point() -> None:
     assert quoted_path(environ(path="/in", script_name="/åpp")) == "/%C3%A5pp/in"
 
@@ -259,6 +269,7 @@ def test_quoted_path_begins_with_the_mount_point() -> None:
         pytest.param(environ(path="/a", query="b=c%20d"), "/a?b=c%20d", id="query"),
         pytest.param(environ(path="", script_name="/app"), "/app", id="mount point"),
         pytest.param(environ(path="", query="x"), "/?x", id="empty path"),
+        pytest.param({"QUERY_STRING": "a=\u0430"}, "/?a=%D0%B0", id="decoded query"),
         pytest.param({}, "/", id="nothing at all"),
     ],
 )

@@ -71,7 +71,7 @@ def add_headers(
 def decode(value: str) -> str:
     """Return the text of an ``environ`` string.
 
-    :raises UnicodeDecodeError: The bytes are not UTF-8.
+    :raises UnicodeError: The bytes are not UTF-8, or the string is not one of bytes.
     """
     return value.encode("latin-1").decode("utf-8")
 
@@ -79,7 +79,7 @@ def decode(value: str) -> str:
 def quoted_path(environ: WSGIEnvironment) -> str:
     """Return the request's path as it stands in a URL, with ``SCRIPT_NAME``."""
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return quote(path.encode("latin-1"), safe=_PATH_SAFE)
+    return quote(_octets(path), safe=_PATH_SAFE)
 
 
 def path_and_query(environ: WSGIEnvironment) -> str:
@@ -89,9 +89,17 @@ def path_and_query(environ: WSGIEnvironment) -> str:
     ``Location``. :func:`~wsgi_authkit.paths.safe_return_path` decides about that.
     """
     # Servers pass on what browsers do not encode (a backslash) or what is not ASCII.
-    query = quote(environ.get("QUERY_STRING", "").encode("latin-1"), safe=_QUERY_SAFE)
+    query = quote(_octets(environ.get("QUERY_STRING", "")), safe=_QUERY_SAFE)
     path = quoted_path(environ) or "/"
     return f"{path}?{query}" if query else path
+
+
+def _octets(value: str) -> bytes:
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        # A server that does not keep to PEP 3333 has decoded it.
+        return value.encode("utf-8", "replace")
 
 
 def read_body(environ: WSGIEnvironment, limit: int) -> bytes | None:

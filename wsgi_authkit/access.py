@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from wsgi_authkit.authentication import ClientInfo
 from wsgi_authkit.errors import ConfigurationError
-from wsgi_authkit.patterns import PathPatterns, request_path
+from wsgi_authkit.patterns import PathPatterns, readings, request_path
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
@@ -69,7 +69,10 @@ class AccessRules:
     def judge(self, path_info: str) -> Access:
         """Return what a request's ``PATH_INFO`` asks for.
 
-        A path that can be read differently is protected as soon as anything is.
+        Where servers do not agree on what a path means it is protected as soon as
+        anything is. Where an app may take it for another one
+        (:func:`~wsgi_authkit.patterns.readings`), it is protected if one of them is in
+        ``protected_paths``, and free only if all of them are.
         """
         if not (self._protects or self._excluded):
             return "public"
@@ -81,11 +84,12 @@ class AccessRules:
         path = request_path(path_info)
         if path is None:
             return "protected" if self._protects else "public"
-        if path in self._protected:
+        paths = readings(path)
+        if any(reading in self._protected for reading in paths):
             return "protected"
-        if path in self._excluded:
+        if all(reading in self._excluded for reading in paths):
             return "excluded"
-        if not self._require_auth or path in self._public:
+        if not self._require_auth or all(reading in self._public for reading in paths):
             return "public"
         return "protected"
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.api import CALL_DEADLINE, WorkOSClient
 from wsgi_authkit.authentication import text, texts
 from wsgi_authkit.breaker import Breaker
-from wsgi_authkit.errors import APIUnavailable
+from wsgi_authkit.errors import APIUnavailable, RateLimited
+from wsgi_authkit.single_flight import SingleFlight
 from wsgi_authkit.stores.memory import MemoryStore
 
 #: Seconds that a valid key is believed without asking WorkOS again, and so lives on
@@ -31,9 +32,11 @@ MAX_REMEMBERED: Final = 1024
 #: Characters of the longest key that WorkOS is asked about.
 MAX_KEY: Final = 1024
 
+# RFC 9110 11.2: what follows a scheme that takes no parameters.
+_TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 # RFC 9110 11.4 and RFC 6750 2.1: the scheme in any case, and exactly one token68.
 _BEARER: Final = re.compile(
-    r"bearer +(?P<token>[A-Za-z0-9\-._~+/]+=*)", re.ASCII | re.IGNORECASE
+    rf"bearer +(?P<token>{_TOKEN68.pattern})", re.ASCII | re.IGNORECASE
 )
 
 
@@ -137,11 +140,22 @@ def _parse_owner(value: object) -> APIKeyOwner | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What WorkOS said of a key."""
+
+    #: ``None`` for an invalid one.
+    key: APIKey | None
+
+
 class APIKeyValidator:
     """Asks WorkOS about API keys and remembers the answers. One for each process.
 
-    Keys are remembered by their hash. Valid and invalid ones have rooms of their own,
-    so that a flood of made-up keys does not drive out the good ones.
+    Anybody can send made-up keys, and none of what they cause may take a good key down.
+    Keys are remembered by their hash; valid and invalid ones have rooms of their own,
+    so that made-up keys do not drive out the good ones. Threads with the same new key
+    share one call. A refusal, which a flood of keys or an odd one can bring about, is
+    passed on to who got it and opens no circuit.
 
     :param clock: The time, in Unix seconds, for the expiry of keys.
     :param monotonic: The clock of the memory, in seconds.
@@ -156,20 +170,33 @@ class APIKeyValidator:
     ) -> None:
         self._api = api
         self._clock = clock
-        self._breaker = Breaker(monotonic)
+        self._breaker = Breaker(monotonic, is_failure=_is_outage)
+        self._questions = SingleFlight[_Verdict](CALL_DEADLINE)
         self._valid = MemoryStore(monotonic, MAX_REMEMBERED)
         self._invalid = MemoryStore(monotonic, MAX_REMEMBERED)
 
     def validate(self, value: str) -> APIKey | None:
-        """See :meth:`~wsgi_authkit.AuthKitService.validate_api_key`."""
-        if not value or len(value) > MAX_KEY:
+        """Return the key of a value, see ``AuthKitService.validate_api_key``.
+
+        :raises APIUnavailable: WorkOS cannot be asked.
+        :raises ClientRejected: WorkOS refused the app's own API key.
+        """
+        # Nothing else fits into a Bearer header, so WorkOS makes no such key.
+        if not value or len(value) > MAX_KEY or not _TOKEN68.fullmatch(value):
             return None
-        name = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+        name = hashlib.sha256(value.encode("ascii")).hexdigest()
+        verdict = self._recall(name) or self._questions.ask(
+            name, lambda: self._recall(name) or self._ask(name, value)
+        )
+        return verdict.key
+
+    def _recall(self, name: str) -> _Verdict | None:
         remembered = self._valid.get(name)
         if remembered is not None:
-            return parse_api_key(json.loads(remembered))
-        if self._invalid.get(name) is not None:
-            return None
+            return _Verdict(parse_api_key(json.loads(remembered)))
+        return None if self._invalid.get(name) is None else _Verdict(None)
+
+    def _ask(self, name: str, value: str) -> _Verdict:
         with self._breaker.guard():
             answer = self._api.post("/api_keys/validations", json={"value": value})
             key = parse_api_key(answer)
@@ -177,12 +204,22 @@ class APIKeyValidator:
             self._invalid.set(name, b"", INVALID_LIFETIME)
         else:
             self._remember(name, key, answer)
-        return key
+        return _Verdict(key)
 
     def _remember(self, name: str, key: APIKey, answer: Any) -> None:
         lifetime = min(VALID_LIFETIME, _seconds_left(key.expires_at, self._clock()))
         if lifetime > 0:
             self._valid.set(name, json.dumps(answer).encode(), lifetime)
+
+
+def _is_outage(error: APIUnavailable) -> bool:
+    """Say whether an error is more than the refusal of one value.
+
+    WorkOS answers 429 to too many of them, and a firewall before it may refuse one that
+    looks like an attack.
+    """
+    status = error.status_code or 0
+    return not (isinstance(error, RateLimited) or 400 <= status < 500)
 
 
 def _seconds_left(expires_at: str | None, now: float) -> float:

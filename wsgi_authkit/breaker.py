@@ -32,10 +32,17 @@ class Breaker:
     """Counts transient failures in a row. One object for each process.
 
     :param monotonic: Seconds that never run backwards.
+    :param is_failure: Says of an error whether it counts. By default all do.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        is_failure: Callable[[APIUnavailable], bool] = lambda error: True,
+    ) -> None:
         self._monotonic = monotonic
+        self._is_failure = is_failure
         self._failures = 0
         self._next_call_at = float("-inf")
         # When each call that is under way began.
@@ -55,11 +62,11 @@ class Breaker:
         self._admit(call)
         try:
             yield
-        except APIUnavailable:
-            self._note_failure()
-            raise
-        except APIError:
-            self._failures = 0
+        except APIError as error:
+            if isinstance(error, APIUnavailable) and self._is_failure(error):
+                self._note_failure()
+            else:
+                self._failures = 0
             raise
         else:
             self._failures = 0

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from wsgi_authkit._logs import OnceAMinute
 from wsgi_authkit._wsgi import SESSION_KEY
 from wsgi_authkit.session import AnonymousSession, Session
 
@@ -42,6 +43,28 @@ _REMOTE_USER_CLAIMS: Final = (
 def is_remote_user(value: Any) -> bool:
     """Say whether a value is a :data:`RemoteUser`."""
     return callable(value) or (isinstance(value, str) and value in ("sub", "email"))
+
+
+class NameHook:
+    """A callable of the app's that names people; what it raises names nobody.
+
+    Like any other hook it is logged, once a minute at most: it is called for every
+    request of everybody. Raising would take the page, and with it the cookie of a
+    session that was refreshed on the way, whose refresh token is the only good one.
+    """
+
+    def __init__(self, hook: Callable[[Session], str | None]) -> None:
+        self._hook = hook
+        self._time_to_log = OnceAMinute()
+
+    def __call__(self, session: Session) -> str | None:
+        """Return the name that the app gives, if it gives one."""
+        try:
+            return self._hook(session)
+        except Exception:
+            if self._time_to_log:
+                log.exception("remote_user raised: REMOTE_USER stays unset")
+            return None
 
 
 def remove_claims(environ: WSGIEnvironment, remote_user: RemoteUser | None) -> None:

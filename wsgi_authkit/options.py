@@ -16,7 +16,7 @@ from wsgi_authkit.access import AccessRules
 from wsgi_authkit.authentication import Authentication, OAuthTokens
 from wsgi_authkit.config import url_origin
 from wsgi_authkit.errors import AuthKitError, ConfigurationError, RefreshError
-from wsgi_authkit.identity import RemoteUser, is_remote_user
+from wsgi_authkit.identity import NameHook, RemoteUser, is_remote_user
 from wsgi_authkit.paths import safe_return_path
 from wsgi_authkit.session import Impersonator, Session, User
 
@@ -112,6 +112,8 @@ class Options:
         if problems:
             raise ConfigurationError(problems)
         object.__setattr__(self, "rules", rules)
+        if callable(self.remote_user):
+            object.__setattr__(self, "remote_user", NameHook(self.remote_user))
 
     def _problems(self) -> Iterator[str]:
         if not isinstance(self.mount, str) or not _MOUNT.fullmatch(self.mount):

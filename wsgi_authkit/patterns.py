@@ -18,7 +18,7 @@ and a regular expression made of ``/:a*/x/:b*`` would try every way to divide it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -34,6 +34,8 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_URL_DELIMITER: Final = re.compile("[?#]")
+_SLASHES: Final = re.compile("/{2,}")
 _ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
 
 # From the positions in a path that are reached, in order, to those reached next.
@@ -53,6 +55,26 @@ def request_path(path_info: str) -> str | None:
         return path if _is_unambiguous(path) else None
     except UnicodeError:
         return None
+
+
+def readings(path: str) -> frozenset[str]:
+    """Return what an app may take a path of :func:`request_path` for, itself included.
+
+    Some decode it once more, and some leave out the parameters of a segment
+    (``;name=value``), dots and spaces at its end, what follows ``?`` or ``#``, and
+    empty segments. A rule that protects a reading holds for the path, and a path is
+    free only where all of its readings are: ``/admin;.css`` is no style sheet to all.
+    """
+    bare = _bare(path)
+    decoded = [_SLASHES.sub("/", unquote(reading)) for reading in (path, bare)]
+    return frozenset((path, bare, *decoded, *map(_bare, decoded)))
+
+
+def _bare(path: str) -> str:
+    before = _URL_DELIMITER.split(path, maxsplit=1)[0]
+    segments = [part.partition(";")[0].rstrip(". ") for part in before.split("/")]
+    kept = "".join(f"/{segment}" for segment in segments if segment)
+    return kept if kept and segments[-1] else f"{kept}/"
 
 
 def _is_unambiguous(path: str) -> bool:
@@ -116,27 +138,14 @@ def _matches(steps: Sequence[_Step], path: str) -> bool:
 
 
 def _compile(pattern: str) -> str | tuple[_Step, ...]:
-    """Return the steps of a pattern, or itself where it is text and nothing else."""
-    if not pattern.startswith("/"):
-        raise ValueError("it must begin with a slash")
-    if _ENCODED.search(pattern):
-        raise ValueError("it is percent-encoded; paths are compared decoded")
-    if not _is_unambiguous(pattern):
-        raise ValueError(
-            "it has a dot segment, two slashes in a row, a backslash or a control "
-            "character; a path with one is in no list"
-        )
+    """Return the steps of a pattern, or itself where it is text and nothing else.
+
+    :raises ValueError: It is not of the form that is understood, or matches no path.
+    """
+    _check_text(pattern)
     steps: list[_Step] = []
     text = ""
-    position = 0
-    while position < len(pattern):
-        token = _TOKEN.match(pattern, position)
-        if token is None:
-            raise ValueError(
-                f"{pattern[position]!r} at {position} is not understood; there are "
-                "text, :name, :name?, :name*, :name+ and (.*)"
-            )
-        position = token.end()
+    for token in _tokens(pattern):
         if token["text"]:
             text += token["text"]
             continue
@@ -149,6 +158,31 @@ def _compile(pattern: str) -> str | tuple[_Step, ...]:
     if text and steps:
         steps.append(_text_step(text))
     return tuple(steps) or pattern
+
+
+def _check_text(pattern: str) -> None:
+    if not pattern.startswith("/"):
+        raise ValueError("it must begin with a slash")
+    if _ENCODED.search(pattern):
+        raise ValueError("it is percent-encoded; paths are compared decoded")
+    if not _is_unambiguous(pattern):
+        raise ValueError(
+            "it has a dot segment, two slashes in a row, a backslash or a control "
+            "character; a path with one is in no list"
+        )
+
+
+def _tokens(pattern: str) -> Iterator[re.Match[str]]:
+    position = 0
+    while position < len(pattern):
+        token = _TOKEN.match(pattern, position)
+        if token is None:
+            raise ValueError(
+                f"{pattern[position]!r} at {position} is not understood; there are "
+                "text, :name, :name?, :name*, :name+ and (.*)"
+            )
+        position = token.end()
+        yield token
 
 
 def _parameter_step(token: re.Match[str]) -> _Step:

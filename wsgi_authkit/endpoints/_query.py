@@ -30,13 +30,18 @@ def parse_query(environ: WSGIEnvironment, single: Iterable[str]) -> dict[str, st
         raise AuthorizationError("the query string is too long")
     try:
         text = decode(query)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise AuthorizationError("the query string is not UTF-8") from error
     return parse_fields(text, single)
 
 
 def parse_fields(text: str, single: Iterable[str] = ()) -> dict[str, str]:
-    """Return the fields of a query string or form, see :func:`parse_query`."""
+    """Return the fields of a query string or form, the first of equal names.
+
+    :param single: As for :func:`parse_query`.
+    :raises AuthorizationError: There are too many, one is not UTF-8, or one of
+        ``single`` is there twice; ``code`` is ``invalid_request``.
+    """
     try:
         pairs = parse_qsl(
             text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
