@@ -522,6 +522,64 @@ def test_few_late_writes_go_with_one_operation_and_not_without_end(
     assert broken.calls.count("set") == MAX_OWED
 
 
+def test_end_of_a_session_is_owed_before_what_matters_less(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store, *ALL_VERBS)
+    ledger, other = make_ledger(broken, clock), make_ledger(store, clock)
+    ledger.set("ended", "session_1", {}, 24 * 3600)
+    for number in range(MAX_OWED + 10):
+        ledger.set("refresh", str(number), {}, 60)
+    ledger.set("ended", "session_2", {}, 24 * 3600)
+    broken.verbs = ()
+    clock.advance(PAUSE)
+    for _ in range(MAX_OWED):
+        ledger.get("refresh", "another")
+
+    assert other.get("ended", "session_1") == other.get("ended", "session_2") == {}
+
+
+def test_value_that_is_not_bytes_is_a_failure_of_the_store(
+    store: RecordingStore, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Confused(RecordingStore):
+        def get(self, key: str) -> Any:
+            return True
+
+    ledger = make_ledger(Confused(clock), clock)
+
+    assert ledger.get("refresh", "token") is None
+    assert not ledger.is_shared
+    assert "get" in caplog.text
+
+
+def test_what_is_remembered_is_there_when_the_store_fails(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store)
+    ledger, other = make_ledger(broken, clock), make_ledger(store, clock)
+    ledger.remember("refresh", "token", {"n": 1}, 60)
+    seen_by_others = other.get("refresh", "token")
+    broken.verbs = ALL_VERBS
+
+    assert seen_by_others is None
+    assert ledger.get("refresh", "token") == {"n": 1}
+    clock.advance(60)
+    assert ledger.get("refresh", "token") is None
+
+
+def test_what_is_remembered_replaces_nothing(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store)
+    ledger = make_ledger(broken, clock)
+    ledger.set("refresh", "token", {"n": 1}, 60)
+    ledger.remember("refresh", "token", {"n": 2}, 60)
+    broken.verbs = ALL_VERBS
+
+    assert ledger.get("refresh", "token") == {"n": 1}
+
+
 def test_ledger_knows_whether_others_see_it(
     store: RecordingStore, clock: Clock
 ) -> None:

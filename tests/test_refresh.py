@@ -57,6 +57,8 @@ class TokenEndpoint:
         self.grace = grace
         self.rotates = rotates
         self.calls: list[tuple[str, str | None]] = []
+        #: The seconds that the last call was given.
+        self.within = 0.0
         self.errors: list[Exception] = []
         self.answers: dict[str, RefreshResult] = {}
         #: Run once, before a call is answered and when its answer is on its way.
@@ -65,8 +67,9 @@ class TokenEndpoint:
         self._lock = threading.Lock()
 
     def __call__(
-        self, refresh_token: str, organization_id: str | None
+        self, refresh_token: str, organization_id: str | None, within: float
     ) -> RefreshResult:
+        self.within = within
         before, self.before = self.before, None
         if before is not None:
             before()
@@ -396,6 +399,54 @@ def test_proactive_refresh_does_not_wait_for_another_process(
     assert len(endpoint.calls) == 1
 
 
+def test_result_that_was_seen_is_used_although_the_store_fails_right_then(
+    process: Process, other: Process, clock: Clock, endpoint: TokenEndpoint
+) -> None:
+    """Its token was used: to call with it again would end the session."""
+    others = InCall(other)
+
+    def publish_and_fail() -> None:
+        success = others.finish()
+        look = process.store.steps
+        process.store.before(look + 2, fail)
+        assert success.kind == "refreshed"
+
+    def fail() -> None:
+        process.store.inner = FailingStore()
+
+    process.while_asleep[1] = publish_and_fail
+    result = process.refresh()
+
+    assert isinstance(process.store.inner, FailingStore)
+    assert result == others.finish()
+    assert len(endpoint.calls) == 1
+
+
+def test_result_of_another_process_is_kept_for_when_the_store_fails(
+    process: Process, other: Process, clock: Clock, endpoint: TokenEndpoint
+) -> None:
+    result = other.refresh()
+    process.refresh()
+    process.store.inner = FailingStore()
+    clock.advance(30)
+
+    assert process.refresh() == result
+    assert len(endpoint.calls) == 1
+
+
+def test_explicit_refresh_that_adopts_a_success_is_done(
+    process: Process, other: Process, clock: Clock
+) -> None:
+    endpoint = process.endpoint = other.endpoint = TokenEndpoint(clock, grace=30)
+    others = InCall(other)
+    clock.advance(LEASE)
+    process.store.before(steps_to_the_call(clock) + 2, others.finish)
+    result = process.refresh(explicit=True)
+
+    assert result == others.finish()
+    assert len(endpoint.calls) == 2
+
+
 def test_dead_holder_costs_one_call(
     process: Process, other: Process, clock: Clock
 ) -> None:
@@ -408,6 +459,31 @@ def test_dead_holder_costs_one_call(
     assert result.kind == "refreshed"
     assert len(endpoint.calls) == 2
     assert LEASE <= clock() - started <= MAX_WAIT == 9
+
+
+def test_who_waited_for_a_dead_holder_has_what_is_left_of_the_time(
+    process: Process, other: Process, clock: Clock
+) -> None:
+    """Waiting and calling together take no longer than waiting may."""
+    endpoint = process.endpoint = other.endpoint = TokenEndpoint(clock, grace=10)
+    other.die_in_the_call()
+    before = endpoint.within
+    started = clock()
+    process.refresh()
+
+    assert before == MAX_WAIT
+    assert endpoint.within == 1
+    assert clock() - started < MAX_WAIT
+
+
+def test_call_has_a_second_in_any_case(
+    process: Process, clock: Clock, endpoint: TokenEndpoint
+) -> None:
+    """An answer that is used up in vain helps nobody."""
+    process.store.before(steps_to_the_call(clock), lambda: clock.advance(30))
+    process.refresh()
+
+    assert endpoint.within == 1
 
 
 def test_holder_that_dies_after_it_has_published_is_not_waited_for(
@@ -533,7 +609,7 @@ def test_switch_answered_with_somebody_elses_pair_is_repeated_from_it(
 ) -> None:
     """A JavaScript server has just refreshed the same cookie: WorkOS replays."""
     endpoint = process.endpoint = TokenEndpoint(clock, grace=30)
-    endpoint("T", "org_1")
+    endpoint("T", "org_1", 6)
     result = process.refresh(organization_id="org_1", wanted="org_2")
 
     assert result.organization_id == "org_2"
@@ -545,8 +621,10 @@ def test_switch_where_claims_name_another_organization_ends(
 ) -> None:
     """A JWT template can override ``org_id``."""
 
-    def call(refresh_token: str, organization_id: str | None) -> RefreshResult:
-        answer = endpoint(refresh_token, organization_id)
+    def call(
+        refresh_token: str, organization_id: str | None, within: float
+    ) -> RefreshResult:
+        answer = endpoint(refresh_token, organization_id, within)
         return replace(answer, organization_id="acme")
 
     request = RefreshRequest(
@@ -1019,8 +1097,10 @@ def test_switch_with_a_token_that_is_not_rotated_replaces_the_result(
 def test_results_that_lead_in_a_circle_end(
     process: Process, clock: Clock, endpoint: TokenEndpoint
 ) -> None:
-    def call(refresh_token: str, organization_id: str | None) -> RefreshResult:
-        answer = endpoint(refresh_token, organization_id)
+    def call(
+        refresh_token: str, organization_id: str | None, within: float
+    ) -> RefreshResult:
+        answer = endpoint(refresh_token, organization_id, within)
         return replace(answer, refresh_token={"T": "U", "U": "T"}[refresh_token])
 
     for token in ("T", "U"):

@@ -57,8 +57,8 @@ JSON = Any
 
 #: Seconds for all attempts of a refresh: shorter than the lease that guards it.
 REFRESH_DEADLINE: Final = 6.0
-#: Seconds of them for the first attempt, so that silence leaves time for the second.
-REFRESH_ATTEMPT: Final = 4.0
+#: The share of the first attempt in the time of a refresh.
+FIRST_ATTEMPT: Final = 2 / 3
 #: Seconds for any other call.
 CALL_DEADLINE: Final = 8.0
 #: Seconds for the revocation of a session, which a person who signs out waits for.
@@ -206,6 +206,7 @@ class WorkOSClient:
         *,
         organization_id: str | None = None,
         client: ClientInfo | None = None,
+        within: float = REFRESH_DEADLINE,
     ) -> Authentication:
         """Exchange a refresh token (RFC 6749 6), for an organization if one is named.
 
@@ -213,6 +214,7 @@ class WorkOSClient:
         is single use, and only within WorkOS's replay grace does the repetition give
         the pair that was lost. All attempts together take :data:`REFRESH_DEADLINE`.
 
+        :param within: Fewer seconds than that.
         :raises InvalidGrant: The token is used, expired or revoked.
         :raises AuthorizationRequired: The organization needs a new sign-in.
         :raises APIUnavailable: WorkOS did not answer.
@@ -224,13 +226,14 @@ class WorkOSClient:
         # Both attempts are one call: a circuit that the first one opens must not keep
         # the second from fetching the pair.
         with self._breaker.guard():
-            return self._refresh(fields, client)
+            return self._refresh(fields, client, min(within, REFRESH_DEADLINE))
 
     def _refresh(
-        self, fields: Mapping[str, Any], client: ClientInfo | None
+        self, fields: Mapping[str, Any], client: ClientInfo | None, seconds: float
     ) -> Authentication:
-        deadline = Deadline(REFRESH_DEADLINE, self._monotonic)
-        first = Deadline(REFRESH_ATTEMPT, self._monotonic)
+        deadline = Deadline(seconds, self._monotonic)
+        # Silence leaves time for the second attempt.
+        first = Deadline(seconds * FIRST_ATTEMPT, self._monotonic)
         try:
             return self._ask_for_tokens("refresh_token", fields, client, first)
         except APIUnavailable as error:

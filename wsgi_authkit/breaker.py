@@ -22,8 +22,9 @@ MAX_FAILURES: Final = 5
 PAUSE: Final = 5.0
 #: Seconds that such a call can take: no second one is let through meanwhile.
 LONGEST_CALL: Final = 8.0
-#: Seconds after which a call that is under way counts as hanging.
-HANGING: Final = 1.0
+#: Seconds after which a call that is under way counts as hanging: more than a WorkOS
+#: that is slow and works takes, and less than an attempt may.
+HANGING: Final = 3.0
 #: Hanging calls with which no further one is let through.
 MAX_HANGING: Final = 4
 

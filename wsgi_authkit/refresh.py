@@ -46,8 +46,10 @@ log = logging.getLogger(__name__)
 #: Seconds that a lease lasts: longer than all attempts of a call, shorter than the
 #: shortest replay grace of WorkOS.
 LEASE: Final = 8.0
-#: Seconds that anybody waits for somebody else's call.
+#: Seconds in which a refresh comes to an end, waiting and calling together.
 MAX_WAIT: Final = 9.0
+#: Seconds that a call has in any case.
+SHORTEST_CALL: Final = 1.0
 #: Seconds between two looks at the store while waiting; the last one goes on.
 POLL_INTERVALS: Final = (0.02, 0.04, 0.08, 0.1)
 #: Seconds that a success or a rejection is kept.
@@ -124,10 +126,14 @@ class RefreshResult:
 
 
 class RefreshCall(Protocol):
-    """Makes the call to WorkOS and returns a ``refreshed`` result."""
+    """Makes the call to WorkOS, ``within`` so many seconds.
+
+    It returns a ``refreshed`` result or raises a
+    :class:`~wsgi_authkit.errors.RefreshError`.
+    """
 
     def __call__(
-        self, refresh_token: str, organization_id: str | None
+        self, refresh_token: str, organization_id: str | None, within: float
     ) -> RefreshResult: ...
 
 
@@ -178,9 +184,11 @@ class RefreshCoordinator:
         """Return the newest session there is, made by one call if need be."""
         token, organization_id = request.refresh_token, request.organization_id
         deadline = self._monotonic() + MAX_WAIT
+        newest: RefreshResult | None = None
         called = False
         while True:
-            newest, result = self._follow(token)
+            further, result = self._follow(token)
+            newest = further or newest
             if newest is not None:
                 token, organization_id = newest.refresh_token, newest.organization_id
                 if _is_enough(newest, request):
@@ -197,6 +205,8 @@ class RefreshCoordinator:
             # organization, for WorkOS answers a token that is sent twice as at first;
             # but once only, since claims can be overridden.
             called = True
+            # In hand, whatever becomes of the store before it is read again.
+            newest, token = result, result.refresh_token
 
     def newest(self, refresh_token: str) -> RefreshResult | None:
         """Return the newest session that came out of a token by now."""
@@ -266,7 +276,11 @@ class RefreshCoordinator:
 
     def _published(self, token: str) -> RefreshResult | None:
         value = self._ledger.get(_RESULT, token)
-        return None if value is None else RefreshResult.from_dict(value)
+        result = None if value is None else RefreshResult.from_dict(value)
+        if result is not None and result.leads_on(token):
+            # Or a store that fails a moment later would have the token used again.
+            self._ledger.remember(_RESULT, token, result.to_dict(), RESULT_LIFETIME)
+        return result
 
     def _news(self, step: _Step) -> RefreshResult | None:
         """Return a result that answers a step, if there is one by now."""
@@ -291,9 +305,10 @@ class RefreshCoordinator:
             if result is not None:
                 return result, False
             try:
-                return self._settle_alone(step, request)
+                settled = self._settle_alone(step, request)
             finally:
                 self._ledger.release(_LEASE, step.token, owner)
+            return settled
 
     def _settle_alone(
         self, step: _Step, request: RefreshRequest
@@ -312,7 +327,8 @@ class RefreshCoordinator:
         if made.kind == "rejected" and not (alone and self._still_alone(step.token)):
             made = replace(made, contested=True)
         result = self._publish(step.token, made)
-        return result, result is made
+        # A success that was adopted is as new as the one that it stands for.
+        return result, result is made or made.kind == "refreshed"
 
     def _announce_call(self, token: str) -> bool:
         """Say that a call is about to be made; say whether nobody else has said so."""
@@ -350,8 +366,10 @@ class RefreshCoordinator:
 
     def _call(self, step: _Step, request: RefreshRequest) -> RefreshResult:
         now = self._clock()
+        # Who had to wait for the lease of a dead holder has less left.
+        within = max(SHORTEST_CALL, step.deadline - self._monotonic())
         try:
-            return request.call(step.token, step.organization_id)
+            return request.call(step.token, step.organization_id, within)
         except RefreshRejected:
             return RefreshResult(kind="rejected", at=now)
         except RefreshNeedsAuthorization as error:

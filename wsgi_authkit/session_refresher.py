@@ -101,10 +101,12 @@ class SessionRefresher:
 
         made: list[RefreshResult | RefreshError] = []
 
-        def call(refresh_token: str, organization_id: str | None) -> RefreshResult:
+        def call(
+            refresh_token: str, organization_id: str | None, within: float
+        ) -> RefreshResult:
             try:
                 result = self._call(
-                    found, refresh_token, organization_id, context.client
+                    found, refresh_token, organization_id, within, context.client
                 )
             except RefreshError as error:
                 made.append(error)
@@ -152,6 +154,7 @@ class SessionRefresher:
         found: SealedSession,
         refresh_token: str,
         organization_id: str | None,
+        within: float,
         client: ClientInfo | None,
     ) -> RefreshResult:
         """Make the call to WorkOS.
@@ -160,7 +163,10 @@ class SessionRefresher:
         """
         try:
             answer = self._api.refresh(
-                refresh_token, organization_id=organization_id, client=client
+                refresh_token,
+                organization_id=organization_id,
+                client=client,
+                within=within,
             )
         except InvalidGrant as error:
             log.info("WorkOS ended the session %s", found.claims.get("sid"))

@@ -94,10 +94,18 @@ class Ledger:
         if owed is not None and owed.replaces and self._monotonic() < owed.expires_at:
             # Newer than what the store has, which did not take it yet.
             return self._open(key, owed.value)
-        value = self._shared(lambda store: store.get(key), None)
+        value = self._shared(lambda store: _checked(store.get(key)), None)
         if value is None and self._local is not self._store:
             value = self._local.get(key)
         return None if value is None else self._open(key, value)
+
+    def remember(
+        self, kind: str, identifier: str, value: Mapping[str, Any], ttl: float
+    ) -> None:
+        """Keep what another process wrote, for when the store fails."""
+        key = self._key(kind, identifier)
+        if self._local is not self._store and self._local.get(key) is None:
+            self._local.set(key, self._seal(key, value), ttl)
 
     def set(
         self,
@@ -206,8 +214,12 @@ class Ledger:
             return otherwise
 
     def _owe(self, key: str, owed: _Owed) -> None:
-        if len(self._owed) < MAX_OWED:
-            self._owed[key] = owed
+        self._owed[key] = owed
+        if len(self._owed) > MAX_OWED:
+            # What matters longest stays: the ends of sessions.
+            entries = list(self._owed.items())
+            shortest = min(entries, key=lambda entry: entry[1].expires_at)[0]
+            self._owed.pop(shortest, None)
 
     def _repay(self) -> None:
         """Write down an entry that the store did not take."""
@@ -242,3 +254,13 @@ class Ledger:
                 "only",
                 reason,
             )
+
+
+def _checked(value: object) -> bytes | None:
+    """Return what a store has, if it is what a store may have.
+
+    :raises StoreError: It is not; a store of one's own may mix something up.
+    """
+    if value is None or isinstance(value, bytes):
+        return value
+    raise StoreError("a value is not bytes", operation="get")
