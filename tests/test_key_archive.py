@@ -70,6 +70,28 @@ def test_worker_that_starts_during_an_outage_verifies_with_the_keys_of_others(
     assert starting.find_key(key_id(document)) is not None
 
 
+def test_worker_that_starts_takes_the_keys_of_others_without_a_call(
+    store: MemoryStore, clock: Clock, document: bytes
+) -> None:
+    """An endpoint that hangs would hold up every worker of a deploy."""
+    running = KeySet(lambda: document, archive=archive(store, clock), clock=clock)
+    running.find_key(key_id(document))
+    clock.advance(60)
+    fetches: list[int] = []
+
+    def fetch() -> bytes:
+        fetches.append(1)
+        return document
+
+    starting = KeySet(fetch, archive=archive(store, clock), clock=clock)
+
+    assert starting.find_key(key_id(document)) is not None
+    assert fetches == []
+    clock.advance(3600)
+    starting.find_key(key_id(document))
+    assert fetches == [1]
+
+
 def test_worker_without_an_archived_set_has_no_keys(
     store: MemoryStore, clock: Clock, document: bytes
 ) -> None:

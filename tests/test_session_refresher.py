@@ -14,7 +14,9 @@ from wsgi_authkit.errors import (
     RefreshRejected,
     RefreshUnavailable,
 )
+from wsgi_authkit.refresh import LEASE
 from wsgi_authkit.session import Impersonator
+from wsgi_authkit.stores import MemoryStore
 from wsgi_authkit.testing import (
     Clock,
     ConnectionRefused,
@@ -737,3 +739,31 @@ def test_answers_are_of_any_type_and_never_an_error(site: Site) -> None:
         site.workos.fail(Status(200, json=body), path="refresh")
 
         assert site.visit(cookies).session.reason == "unavailable", body
+
+
+def test_keys_are_not_fetched_while_others_wait_for_the_lease(site: Site) -> None:
+    """Fetching them can take longer than the lease lasts."""
+    cookies = site.cookie()
+    site.visit(cookies)
+    site.clock.advance(EXPIRED)
+    asked: list[str] = []
+
+    class Watched(MemoryStore):
+        def add(self, key: str, value: bytes, ttl: float) -> bool:
+            asked.append("acquire" if ttl == LEASE else "add")
+            return super().add(key, value, ttl)
+
+        def delete(self, key: str, expected: bytes | None = None) -> bool:
+            asked.append(f"release after {site.workos.count('jwks')} fetches")
+            return super().delete(key, expected)
+
+    service = site.new_process(store=Watched(site.clock))
+    service._state.verifier.key_set.ensure_loaded()
+    site.workos.rotate_keys()
+    site.workos.reset_calls()
+    result = site.visit(cookies, service=service)
+
+    assert result.session
+    assert "acquire" in asked
+    assert "release after 0 fetches" in asked
+    assert site.workos.count("jwks") == 1

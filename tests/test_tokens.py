@@ -1306,6 +1306,28 @@ def test_document_loaded_in_an_outage_does_not_make_a_kid_unknown(
         newcomer.find_key("key-2")
 
 
+def test_who_must_not_wait_gets_a_key_at_hand(
+    key_set: KeySet, endpoint: Endpoint
+) -> None:
+    key_set.ensure_loaded()
+
+    assert key_set.find_key("key-1", may_fetch=False)
+    assert endpoint.requests == 1
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_who_must_not_wait_causes_no_fetch(
+    key_set: KeySet, endpoint: Endpoint, *, loaded: bool
+) -> None:
+    if loaded:
+        key_set.ensure_loaded()
+    before = endpoint.requests
+    with pytest.raises(KeySetUnavailable, match="at hand"):
+        key_set.find_key("key-2", may_fetch=False)
+
+    assert endpoint.requests == before
+
+
 def test_older_document_is_not_loaded_over_a_newer_one(
     key_set: KeySet, other: Signer
 ) -> None:

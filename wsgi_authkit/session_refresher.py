@@ -24,7 +24,6 @@ from wsgi_authkit.errors import (
     RefreshRejected,
     RefreshUnavailable,
     TokenExpired,
-    UnknownKey,
 )
 from wsgi_authkit.refresh import (
     RefreshCoordinator,
@@ -222,11 +221,12 @@ class SessionRefresher:
 
     def _new_claims(self, token: str) -> Mapping[str, Any]:
         try:
-            return self._verifier.verify(token)
+            # Others wait for the lease, and it is shorter than fetching keys may take.
+            return self._verifier.verify(token, may_fetch=False)
         except TokenExpired as error:
             self.log_clock(error.claims)
             return error.claims
-        except (KeySetUnavailable, UnknownKey):
+        except KeySetUnavailable:
             # It came from WorkOS over TLS and is verified before it is served. The
             # pair must not be lost because the keys are late.
             return read_unverified_claims(token)

@@ -159,9 +159,9 @@ class KeySet:
     :param fetch: Returns the body of the JWK Set document. It may raise any
         :exc:`APIError`, has to end in bounded time and has to bound the body's
         size.
-    :param archive: Gets every good document, and is asked for one when fetching
-        fails: a worker that starts during an outage verifies with the keys of the
-        others.
+    :param archive: Gets every good document, and is asked for one when there is none
+        and when fetching fails: a worker that starts, also during an outage, verifies
+        with the keys of the others.
     :param clock: Returns the time in Unix seconds.
     :param ttl: Seconds after which the keys are fetched anew.
     :param max_age: Seconds for which keys are used while fetching fails.
@@ -199,24 +199,36 @@ class KeySet:
         self._failed_at = self._forced_at = self._warned_at = -math.inf
         self._absent: dict[str | None, None] = {}
 
-    def find_key(self, kid: str | None) -> jwt.PyJWK:
+    def find_key(self, kid: str | None, *, may_fetch: bool = True) -> jwt.PyJWK:
         """Return the key with this ``kid``; fetch the set when that is needed.
 
         :param kid: The ``kid`` of the token's header, ``None`` when it has none; then
             the set must hold exactly one key.
+        :param may_fetch: ``False`` for who must not wait: only keys at hand are used.
         :raises UnknownKey: The set was asked for and does not hold the key.
         :raises InvalidToken: The ``kid`` does not name exactly one key.
         :raises KeySetUnavailable: There are no keys, or it is too early to ask for
             this one.
         """
         fetches = self._fetches
-        keys = self._current_set().matching(kid) or self._ask_for(kid, fetches)
+        if may_fetch:
+            keys = self._current_set().matching(kid) or self._ask_for(kid, fetches)
+        else:
+            keys = self._held_keys(kid)
         if not keys:
             raise UnknownKey("The key set does not hold the key of the access token.")
         if len(keys) > 1:
             message = "The access token does not name exactly one key of the key set."
             raise InvalidToken(message)
         return keys[0]
+
+    def _held_keys(self, kid: str | None) -> list[jwt.PyJWK]:
+        jwk_set = self._usable_set()
+        keys = [] if jwk_set is None else jwk_set.matching(kid)
+        if not keys:
+            message = "The key of the access token is not at hand."
+            raise KeySetUnavailable(message, retry_after=_RETRY_AFTER)
+        return keys
 
     def ensure_loaded(self) -> None:
         """Fetch the keys unless there are some.
@@ -273,6 +285,9 @@ class KeySet:
         if not self._flight.acquire(timeout=wait):
             return
         try:
+            if self._usable_set() is None:
+                # What others have fetched is there at once, also in an outage.
+                self._restore()
             if self._is_due():  # not when the thread waited for has fetched
                 self._fetch()
         finally:
@@ -520,13 +535,14 @@ class TokenVerifier:
         if isinstance(self.issuers, str):
             raise TypeError("issuers has to be a tuple of strings, not one string")
 
-    def verify(self, token: str) -> dict[str, Any]:
+    def verify(self, token: str, *, may_fetch: bool = True) -> dict[str, Any]:
         """Return the claims of a good access token.
 
         ``exp``, ``iat``, ``sub`` and ``sid`` are required. An ``iat`` in the future is
         accepted, since a clock that is behind is common; ``aud`` is not looked at. The
         claims that apps decide by have the types that WorkOS documents, or are null.
 
+        :param may_fetch: ``False`` for who must not wait for keys that are not at hand.
         :raises TokenExpired: The time of a token that is otherwise good is over.
         :raises TokenNotYetValid: ``nbf`` lies in the future.
         :raises InvalidClaim: A claim is missing, of a wrong type or not as configured.
@@ -535,7 +551,7 @@ class TokenVerifier:
         :raises KeySetUnavailable: There is no key to say anything about the token.
         """
         _check_compact(token)
-        key = self.key_set.find_key(_read_kid(token))
+        key = self.key_set.find_key(_read_kid(token), may_fetch=may_fetch)
         with _pyjwt_errors():
             claims = jwt.decode(
                 token,
