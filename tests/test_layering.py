@@ -38,7 +38,14 @@ LAYERS: Final = (
         *("session_storage", "access", "responses", "results", "options", "loop"),
         *("identity", "eager", "redirect_uris"),
     ),
-    ("refresh", "session_reader", "session_refresher", "sessions", "sign_in"),
+    (
+        "session_ends",
+        "refresh",
+        "session_reader",
+        "session_refresher",
+        "sessions",
+        "sign_in",
+    ),
     ("service",),
     (
         *("request_session", "challenge", "auth", "endpoints", "links", "marker"),

@@ -101,7 +101,7 @@ def test_session_is_validated_and_refreshed_by_hand(workshop: Workshop) -> None:
         CookieSessionStorage(config),
         workshop.encryption,
         workshop.verifier,
-        coordinator.has_ended,
+        coordinator.ends.has_ended,
         cookie_name=config.cookie_name,
         clock=workshop.clock,
     )

@@ -966,7 +966,7 @@ def test_session_that_is_signed_out_is_over_in_every_order(
 ) -> None:
     """The other process signs out before any step of the refresh."""
     call = steps_to_the_call(clock)
-    process.store.before(step, lambda: other.coordinator.end("session_1"))
+    process.store.before(step, lambda: other.coordinator.ends.end("session_1"))
     result = process.refresh()
 
     assert process.store.steps >= step or step == 11
@@ -978,7 +978,7 @@ def test_session_that_is_signed_out_is_over_in_every_order(
 def test_sign_out_during_the_call_discards_what_it_brings(
     process: Process, other: Process, endpoint: TokenEndpoint
 ) -> None:
-    endpoint.during = lambda: other.coordinator.end("session_1")
+    endpoint.during = lambda: other.coordinator.ends.end("session_1")
 
     assert process.refresh().kind == "ended"
     assert other.refresh().kind == "ended"
@@ -989,20 +989,20 @@ def test_session_that_is_signed_in_to_anew_lives_again_everywhere(
     process: Process, other: Process
 ) -> None:
     """A browser that never came to WorkOS finds the session there that it left."""
-    process.coordinator.end("session_1")
-    ended = [one.coordinator.has_ended("session_1") for one in (process, other)]
-    other.coordinator.revive("session_1")
+    process.coordinator.ends.end("session_1")
+    ended = [one.coordinator.ends.has_ended("session_1") for one in (process, other)]
+    other.coordinator.ends.revive("session_1")
 
     assert ended == [True, True]
-    assert not process.coordinator.has_ended("session_1")
-    assert not other.coordinator.has_ended("session_1")
+    assert not process.coordinator.ends.has_ended("session_1")
+    assert not other.coordinator.ends.has_ended("session_1")
     assert process.refresh().kind == "refreshed"
 
 
 def test_sign_in_to_a_session_that_never_ended_writes_nothing(
     process: Process, store: MemoryStore
 ) -> None:
-    process.coordinator.revive("session_1")
+    process.coordinator.ends.revive("session_1")
 
     assert len(store) == 0
 
@@ -1010,27 +1010,27 @@ def test_sign_in_to_a_session_that_never_ended_writes_nothing(
 def test_session_ends_again_after_it_was_revived(
     process: Process, other: Process
 ) -> None:
-    process.coordinator.end("session_1")
-    other.coordinator.revive("session_1")
-    process.coordinator.end("session_1")
+    process.coordinator.ends.end("session_1")
+    other.coordinator.ends.revive("session_1")
+    process.coordinator.ends.end("session_1")
 
-    assert other.coordinator.has_ended("session_1")
+    assert other.coordinator.ends.has_ended("session_1")
 
 
 def test_end_is_remembered_for_a_day(process: Process, clock: Clock) -> None:
-    process.coordinator.end("session_1")
+    process.coordinator.ends.end("session_1")
     clock.advance(24 * 3600 - 1)
-    before = process.coordinator.has_ended("session_1")
+    before = process.coordinator.ends.has_ended("session_1")
     clock.advance(1)
 
     assert before
-    assert not process.coordinator.has_ended("session_1")
+    assert not process.coordinator.ends.has_ended("session_1")
 
 
 def test_end_of_one_session_leaves_others_alone(process: Process) -> None:
-    process.coordinator.end("session_2")
+    process.coordinator.ends.end("session_2")
 
-    assert not process.coordinator.has_ended("session_1")
+    assert not process.coordinator.ends.has_ended("session_1")
     assert process.refresh().kind == "refreshed"
 
 

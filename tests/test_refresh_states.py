@@ -194,7 +194,7 @@ class Actor(greenlet):
 
     def serve(self) -> RefreshResult:
         coordinator = self.coordinator()
-        if coordinator.has_ended(SESSION):
+        if coordinator.ends.has_ended(SESSION):
             return RefreshResult(kind="ended")
         self.newest_at_start = self.world.board.follow(FIRST)
         result = coordinator.refresh(
@@ -226,7 +226,7 @@ class Actor(greenlet):
         self.wrote = written
 
     def sign_out(self) -> None:
-        self.coordinator().end(SESSION)
+        self.coordinator().ends.end(SESSION)
         self.world.signed_out = True
 
     def coordinator(self) -> RefreshCoordinator:

@@ -39,6 +39,7 @@ from wsgi_authkit.errors import (
     RefreshRejected,
     RefreshUnavailable,
 )
+from wsgi_authkit.session_ends import SessionEnds
 from wsgi_authkit.stores.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -56,9 +57,6 @@ POLL_INTERVALS: Final = (0.02, 0.04, 0.08, 0.1)
 RESULT_LIFETIME: Final = 60.0
 #: Seconds that any other failure is kept, at most.
 FAILURE_LIFETIME: Final = 5.0
-#: Seconds that the end of a session is kept: longer than any refresh of it can take,
-#: and than access tokens live.
-ENDED_LIFETIME: Final = 24 * 3600.0
 
 #: Seconds in which a session is not refreshed again unless the app asks for it: with a
 #: clock that is ahead of WorkOS's, every new token looks expired.
@@ -68,8 +66,6 @@ _RESULT: Final = "refresh"
 _RECENT: Final = "recent"
 _LEASE: Final = "lease"
 _CALLED: Final = "called"
-_ENDED: Final = "ended"
-_LEFT: Final = "left"
 
 Kind = Literal["refreshed", "rejected", "reauthorize", "unavailable", "ended", "busy"]
 
@@ -174,6 +170,8 @@ class RefreshCoordinator:
         sleep: Callable[[float], None] = _sleep,
     ) -> None:
         self._ledger = ledger
+        #: Which sessions are over, for this browser or for all.
+        self.ends = SessionEnds(ledger)
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -211,48 +209,6 @@ class RefreshCoordinator:
     def newest(self, refresh_token: str) -> RefreshResult | None:
         """Return the newest session that came out of a token by now."""
         return self._follow(refresh_token)[0]
-
-    def end(self, session_id: str) -> None:
-        """Write down that a session is over, before its cookie is deleted."""
-        self._ledger.set(_ENDED, session_id, {}, ENDED_LIFETIME)
-
-    def revive(self, session_id: str) -> None:
-        """Have a session live again: its person has signed in to it anew.
-
-        A browser that never arrived at WorkOS after signing out here can come back
-        with the session that it left.
-        """
-        if self.has_ended(session_id):
-            # Not written late: somebody may have ended it again by then.
-            self._ledger.set(
-                _ENDED, session_id, {"over": False}, ENDED_LIFETIME, late=False
-            )
-        self.stay(session_id)
-
-    def leave(self, session_id: str) -> None:
-        """Write down that the browser has another session by now, or none.
-
-        A response that takes its time must not write the cookie of this one any more,
-        nor delete that of the next.
-        """
-        self._ledger.set(_LEFT, session_id, {}, RESULT_LIFETIME)
-
-    def stay(self, session_id: str) -> None:
-        """Take :meth:`leave` back, for a session that a browser is given again."""
-        if self._ledger.get(_LEFT, session_id) is not None:
-            self._ledger.set(_LEFT, session_id, {"left": False}, RESULT_LIFETIME)
-
-    def has_left(self, session_id: str) -> bool:
-        """Say whether the browser has left a session, or the session is over."""
-        left = self._ledger.get(_LEFT, session_id)
-        if left is not None and left.get("left") is not False:
-            return True
-        return self.has_ended(session_id)
-
-    def has_ended(self, session_id: str) -> bool:
-        """Say whether a session is over; a store that does not answer says no."""
-        ended = self._ledger.get(_ENDED, session_id)
-        return ended is not None and ended.get("over") is not False
 
     def refreshed_recently(self, refresh_token: str) -> bool:
         """Say whether this token came out of a refresh within :data:`RECENT`."""
@@ -317,10 +273,10 @@ class RefreshCoordinator:
         if result is not None:
             return result, False
         alone = self._announce_call(step.token)
-        if self.has_ended(request.session_id):
+        if self.ends.has_ended(request.session_id):
             return RefreshResult(kind="ended"), False
         made = self._call(step, request)
-        if made.kind == "refreshed" and self.has_ended(request.session_id):
+        if made.kind == "refreshed" and self.ends.has_ended(request.session_id):
             # The person signed out during the call. WorkOS ends what it brought when
             # the browser arrives there.
             return RefreshResult(kind="ended"), False

@@ -108,7 +108,7 @@ class _State:
             storage,
             encryption,
             self.verifier,
-            self.coordinator.has_ended,
+            self.coordinator.ends.has_ended,
             cookie_name=config.cookie_name,
             clock=clock,
         )
@@ -327,12 +327,12 @@ class AuthKitService:
             self.encryption.seal(dump_payload(payload)),
             self._visit(cookies, redirect_uri),
         )
-        coordinator = self._state.coordinator
+        ends = self._state.coordinator.ends
         if isinstance(value, Authentication):
-            coordinator.revive(session.session_id)
-        elif coordinator.has_ended(session.session_id):
+            ends.revive(session.session_id)
+        elif ends.has_ended(session.session_id):
             raise InvalidToken("the session was signed out; it cannot be saved again")
-        coordinator.stay(session.session_id)
+        ends.stay(session.session_id)
         return AuthResult(
             session=session,
             headers=headers,
@@ -351,7 +351,7 @@ class AuthKitService:
         """
         for earlier in self.session_ids(cookies):
             if earlier != session_id:
-                self._state.coordinator.leave(earlier)
+                self._state.coordinator.ends.leave(earlier)
 
     def clear_session(
         self, *, cookies: Cookies = None, redirect_uri: str | None = None
@@ -384,7 +384,7 @@ class AuthKitService:
             failure is logged and holds nothing up. The browser has to visit the URL all
             the same, or the next sign-in asks for nothing.
         """
-        self._state.coordinator.end(session_id)
+        self._state.coordinator.ends.end(session_id)
         if revoke:
             self._revoke(session_id)
         pending = self.clear_pending_verifier(
@@ -582,7 +582,7 @@ class AuthKitService:
             sign_in_path=sign_in_path,
             redirect_uris=redirect_uris,
         )
-        self._state.coordinator.revive(result.session.session_id)
+        self._state.coordinator.ends.revive(result.session.session_id)
         return result
 
     def _revoke(self, session_id: str) -> None:

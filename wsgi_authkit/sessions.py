@@ -148,7 +148,7 @@ class Sessions:
         """See :meth:`~wsgi_authkit.AuthKitService.latest_headers`."""
         if result.refresh_token is None or not result.headers:
             return result.headers
-        if self._coordinator.has_left(result.session_id or ""):
+        if self._coordinator.ends.has_left(result.session_id or ""):
             return []
         newest = self._coordinator.newest(result.refresh_token)
         return result.headers if newest is None else self._store(newest.sealed, visit)
