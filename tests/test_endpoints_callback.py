@@ -715,6 +715,15 @@ def test_start_again_keeps_the_return_path_and_the_state_of_the_app() -> None:
     assert states == ["cart 17"]
 
 
+def test_who_cancels_a_sign_in_can_go_back_to_the_site() -> None:
+    harness = Harness(options={"return_pathname": "/home"})
+    cancelled = harness.client.get("/callback?error=access_denied", cross_site=True)
+    used_up = harness.client.get("/callback", cross_site=True)
+
+    assert '<a class="quiet" href="/home">Back to the site</a>' in cancelled.text
+    assert "Back to the site" not in used_up.text
+
+
 def test_start_again_leads_to_this_site_only(harness: Harness) -> None:
     flow = new_flow(harness.clock(), return_path="//evil.example/")
     state, _ = forge(harness, flow)

@@ -166,10 +166,15 @@ def explain(
     advice = [text.advice]
     if error.retryable:
         advice.append("This page tries again by itself.")
+    actions = link("Start again", again or context.sign_in_path)
+    if error.code == "provider_error":
+        # Who has cancelled a sign-in may not want to start another.
+        home = context.site_url(context.links.return_path(None))
+        actions += link("Back to the site", home, quiet=True)
     return page(
         text.title,
         advice,
-        actions=link("Start again", again or context.sign_in_path),
+        actions=actions,
         status=text.status,
         headers=headers,
         retry_after=seconds if reloads else None,
