@@ -136,6 +136,16 @@ def test_session_that_is_signed_in_to_again_after_it_was_cleared_is_kept_fresh(
     assert set_cookies(response)["wos-session"]
 
 
+def test_session_that_is_signed_in_to_once_more_is_not_left(site: Site) -> None:
+    """As after a step-up, where WorkOS keeps the session."""
+    site.workos.extra_claims["sid"] = "session_kept"
+    site.harness.sign_in()
+    site.harness.sign_in()
+    response = site.do(lambda auth: auth.refresh())
+
+    assert set_cookies(response)["wos-session"]
+
+
 def test_browser_leaves_a_session_for_a_minute(site: Site) -> None:
     """No response takes longer than results are kept."""
     kept: list[Session] = []

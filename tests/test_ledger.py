@@ -489,6 +489,37 @@ def test_late_writes_survive_a_store_that_fails_again(
     assert [other.get("ended", str(number)) for number in range(3)] == [{}] * 3
 
 
+def test_write_that_must_not_be_late_is_not(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store, *ALL_VERBS)
+    ledger, other = make_ledger(broken, clock), make_ledger(store, clock)
+    ledger.set("ended", "session_1", {"over": False}, 600, late=False)
+    here = ledger.get("ended", "session_1")
+    broken.verbs = ()
+    clock.advance(PAUSE)
+    ledger.get("refresh", "another")
+
+    assert here == {"over": False}
+    assert other.get("ended", "session_1") is None
+
+
+def test_addition_that_finds_something_in_a_pause_is_not_written_late(
+    store: RecordingStore, clock: Clock
+) -> None:
+    broken = BrokenStore(store)
+    ledger, other = make_ledger(broken, clock), make_ledger(store, clock)
+    ledger.add("refresh", "token", {"n": 1}, 600)
+    other.set("refresh", "token", {"n": 2}, 600)
+    broken.verbs = ALL_VERBS
+    again = ledger.add("refresh", "token", {"n": 3}, 600)
+    broken.verbs = ()
+    clock.advance(PAUSE)
+
+    assert not again
+    assert ledger.get("refresh", "token") == {"n": 2}
+
+
 def test_lease_of_a_pause_is_not_written_late(
     store: RecordingStore, clock: Clock
 ) -> None:

@@ -844,6 +844,13 @@ def test_callable_config_that_fails_says_so_and_is_asked_again() -> None:
     assert run(middleware, environ()).status == 200
 
 
+def test_callable_config_that_returns_something_else_says_so() -> None:
+    made: Any = lambda: {"client_id": "client_test"}  # noqa: E731
+    middleware = AuthKitMiddleware(show_session, made)
+    with pytest.raises(ConfigurationError, match="and returned dict"):
+        run(middleware, environ())
+
+
 def test_callable_config_is_checked_like_an_object() -> None:
     middleware = AuthKitMiddleware(
         checked(show_session), lambda: make_config(redirect_uri="http://localhost/")
