@@ -122,6 +122,8 @@ class Handler(BaseHTTPRequestHandler):
             body = f'<h1>{escape(str(error))}</h1><a href="/sign-in">Sign in again</a>'
             self.send(503 if error.retryable else 400, body, error.headers)
             return
+        # Responses that are still on their way do not bring an earlier session back.
+        self.kit.leave_sessions(self.cookies, session_id=result.session.session_id)
         self.redirect(result.return_to or "/", result.headers)
 
     def sign_out(self) -> None:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.gateway import run
 from tests.harness import path_of
-from tests.sites import CACHE_CONTROL, EXPIRED, TEXT, answer, make_site
+from tests.sites import (
+    CACHE_CONTROL,
+    EXPIRED,
+    TEXT,
+    answer,
+    cookie_of,
+    make_site,
+    navigation,
+)
 from tests.test_request_session import Site, set_cookies
-from wsgi_authkit import Auth, AuthKitError, Session, SignInEvent
+from wsgi_authkit import (
+    Auth,
+    AuthKitError,
+    RefreshOutcome,
+    Session,
+    SignInEvent,
+)
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -146,49 +162,185 @@ def test_session_that_is_signed_in_to_once_more_is_not_left(site: Site) -> None:
     assert set_cookies(response)["wos-session"]
 
 
-def test_browser_leaves_a_session_for_a_minute(site: Site) -> None:
-    """No response takes longer than results are kept."""
-    kept: list[Session] = []
-    service = site.harness.middleware.service
+def test_late_response_undoes_nothing_within_ten_minutes(site: Site) -> None:
+    def act(auth: Auth) -> None:
+        auth.refresh()
+        bob_signs_in(site)
+        site.harness.clock.advance(599)
 
-    def clear(auth: Auth) -> None:
-        assert isinstance(auth.session, Session)
-        kept.append(auth.session)
-        auth.clear_session()
+    site.do(act)
 
-    site.do(clear)
-    outcome = service.refresh_session(kept[0])
-    within = service.latest_headers(outcome, "")
-    site.harness.clock.advance(61)
+    assert site.harness.who()["user"] == BOB
 
-    assert within == []
-    assert service.latest_headers(outcome, "") == outcome.headers
+
+@pytest.mark.parametrize("fetch", [True, False], ids=["fetch", "navigation"])
+@pytest.mark.parametrize("meanwhile", [bob_signs_in, bob_follows_ada])
+def test_late_request_to_refresh_undoes_nothing(
+    site: Site, meanwhile: Callable[[Site], None], *, fetch: bool
+) -> None:
+    """The app of the earlier session refreshes after the browser has another."""
+
+    def act(auth: Auth) -> RefreshOutcome:
+        meanwhile(site)
+        # Longer than clocks may differ: what counts is when the request came.
+        site.harness.clock.advance(20)
+        return auth.refresh()
+
+    response = site.do(act, fetch=fetch)
+
+    assert not response.set_cookies
+    assert site.harness.who()["user"] == BOB
+
+
+def test_session_whose_id_changes_in_a_refresh_is_left_all_the_same(
+    site: Site,
+) -> None:
+    site.harness.clock.advance(EXPIRED)
+    site.workos.extra_claims["sid"] = "session_other"
+
+    def act(auth: Auth) -> None:
+        del site.workos.extra_claims["sid"]
+        bob_signs_in(site)
+
+    site.do(act, fetch=True)
+
+    assert site.harness.who()["user"] == BOB
+
+
+@pytest.mark.parametrize("saves", [True, False], ids=["save", "clear"])
+def test_change_that_never_goes_out_costs_nothing(site: Site, *, saves: bool) -> None:
+    """The browser goes on with the session that it has, and gets it refreshed."""
+
+    def act(auth: Auth) -> None:
+        if saves:
+            bob = site.workos.add_user(BOB)
+            auth.save_session(site.workos.create_session(bob))
+        else:
+            auth.clear_session()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        site.do(act)
+    response = site.do(lambda auth: auth.refresh())
+
+    assert set_cookies(response)["wos-session"]
+    assert site.harness.who()["user"] == "ada@example.com"
+
+
+def test_change_that_never_arrives_costs_nothing(site: Site) -> None:
+    """It was sent, and the connection broke."""
+    before = cookie_of(site.harness)
+    app_clears(site)
+    site.harness.clock.advance(6)
+    site.act = lambda auth: auth.refresh()
+    response = run(site.harness.middleware, navigation(before))
+
+    assert set_cookies(response)["wos-session"]
 
 
 # What hooks change on an endpoint
 
 
-def test_on_success_that_clears_the_session_signs_nobody_in() -> None:
+LARGE: Final = {"blob": "x" * 2600}
+"""Claims whose session needs several cookies."""
+
+
+@pytest.mark.parametrize("claims", [{}, LARGE], ids=["one-cookie", "chunks"])
+@pytest.mark.parametrize("name", ["clear_session", "sign_out"])
+def test_on_success_that_ends_the_session_signs_nobody_in(
+    name: str, claims: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
     def refuse(event: SignInEvent) -> None:
-        event.environ["authkit"].clear_session()
+        getattr(event.environ["authkit"], name)()
 
     harness = make_site(on_success=refuse)
-    response = harness.sign_in()
+    harness.workos.extra_claims.update(claims)
+    with caplog.at_level(logging.INFO):
+        response = harness.sign_in()
 
-    assert len([c for c in response.set_cookies if c.startswith("wos-session=")]) == 1
+    assert set_cookies(response)["wos-session"] == ""
+    assert not [c for c in response.set_cookies if c.startswith("wos-session.")]
     assert harness.who()["user"] is None
+    assert "signed in, session" not in caplog.text
 
 
-def test_on_success_that_saves_another_session_has_the_last_word() -> None:
+@pytest.mark.parametrize("claims", [{}, LARGE], ids=["one-cookie", "chunks"])
+def test_on_success_that_saves_another_session_has_the_last_word(
+    claims: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
     def replace_it(event: SignInEvent) -> None:
-        event.environ["authkit"].save_session(
-            harness.workos.create_session(harness.workos.add_user(BOB))
-        )
+        harness.workos.extra_claims.clear()
+        event.environ["authkit"].save_session(harness.workos.create_session(bob))
 
     harness = make_site(on_success=replace_it)
-    harness.sign_in()
+    bob = harness.workos.add_user(BOB)
+    harness.workos.extra_claims.update(claims)
+    with caplog.at_level(logging.INFO):
+        harness.sign_in()
 
     assert harness.who()["user"] == BOB
+    assert f"user {bob.id} signed in" in caplog.text
+
+
+@pytest.mark.parametrize("claims", [{}, LARGE], ids=["one-cookie", "chunks"])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_on_success_that_saves_a_session_and_fails_signs_nobody_in(
+    claims: dict[str, str], *, earlier: bool
+) -> None:
+    def fail(event: SignInEvent) -> None:
+        if failing:
+            event.environ["authkit"].save_session(harness.workos.create_session(bob))
+            raise ValueError
+
+    failing: list[bool] = []
+    harness = make_site(on_success=fail)
+    if earlier:
+        harness.sign_in()
+    bob = harness.workos.add_user(BOB)
+    harness.workos.extra_claims.update(claims)
+    failing.append(True)
+    response = harness.sign_in(bob)
+
+    assert response.status == 500
+    assert not [c for c in response.set_cookies if c.startswith("wos-session")]
+    assert harness.who()["user"] == ("ada@example.com" if earlier else None)
+
+
+@pytest.mark.parametrize("returned", [True, False])
+def test_on_success_that_keeps_the_browsers_session_does_not_leave_it(
+    *, returned: bool
+) -> None:
+    """Its refreshed cookie would not be written any more."""
+    kept: list[Session] = []
+
+    def keep(event: SignInEvent) -> Session | None:
+        if not kept:
+            return None
+        if returned:
+            return kept[0]
+        event.environ["authkit"].save_session(kept[0])
+        return None
+
+    harness = make_site(on_success=keep)
+    harness.sign_in()
+    session = harness.middleware.service.get_session(cookie_of(harness))
+    assert isinstance(session, Session)
+    kept.append(session)
+    harness.sign_in(harness.workos.add_user(BOB))
+    harness.clock.advance(EXPIRED)
+    response = harness.client.get("/")
+
+    assert response.json()["user"] == "ada@example.com"
+    assert set_cookies(response)["wos-session"]
+
+
+def test_sign_in_takes_the_eager_token_of_another_person_back() -> None:
+    site = Site(eager_auth=True)
+    site.harness.sign_in()
+    site.harness.who()
+    response = site.harness.sign_in(site.workos.add_user(BOB))
+
+    assert set_cookies(response)["workos-access-token"] == ""
 
 
 def test_on_error_can_start_another_sign_in() -> None:

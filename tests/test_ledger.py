@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from tests.demos import until
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.errors import StoreError
+from wsgi_authkit.session_ends import SessionEnds
 from wsgi_authkit.stores import MemoryStore, Store
 from wsgi_authkit.stores.ledger import MAX_OWED, PAUSE, REPAID_AT_ONCE, Ledger
 from wsgi_authkit.testing import Clock
@@ -49,6 +54,7 @@ class BrokenStore:
         self.inner = inner
         self.verbs = verbs
         self.calls: list[str] = []
+        self.before_set: Callable[[], None] = lambda: None
 
     def _try(self, verb: str) -> None:
         self.calls.append(verb)
@@ -61,6 +67,7 @@ class BrokenStore:
 
     def set(self, key: str, value: bytes, ttl: float) -> None:
         self._try("set")
+        self.before_set()
         self.inner.set(key, value, ttl)
 
     def add(self, key: str, value: bytes, ttl: float) -> bool:
@@ -609,6 +616,93 @@ def test_what_is_remembered_replaces_nothing(
     broken.verbs = ALL_VERBS
 
     assert ledger.get("refresh", "token") == {"n": 1}
+
+
+def test_what_is_not_to_be_written_late_takes_back_what_is(
+    store: RecordingStore, clock: Clock
+) -> None:
+    """A person who signs out and in again while the store is down is signed in."""
+    broken = BrokenStore(store, *ALL_VERBS)
+    ends = SessionEnds(make_ledger(broken, clock))
+    ends.end("session_1")
+    ends.revive("session_1")
+    meanwhile = ends.has_ended("session_1")
+    broken.verbs = ()
+    clock.advance(PAUSE)
+
+    assert not meanwhile
+    assert not ends.has_ended("session_1")
+
+
+class LateWrite:
+    """A process that writes down, late, what a store did not take, and is halted."""
+
+    def __init__(self, store: RecordingStore, clock: Clock) -> None:
+        self._broken = BrokenStore(store, *ALL_VERBS)
+        self._clock = clock
+        self._started, self._let_go = threading.Event(), threading.Event()
+        self.ledger = make_ledger(self._broken, clock)
+        self.ledger.set("ended", "session_1", {"n": 1}, 600)
+
+    @contextmanager
+    def under_way(self) -> Iterator[ThreadPoolExecutor]:
+        """Halt in the middle of the late write, which goes on at the end."""
+        self._broken.verbs = ()
+        self._broken.before_set = self._halt
+        self._clock.advance(PAUSE)
+        with ThreadPoolExecutor() as pool:
+            writing = pool.submit(self.ledger.get, "refresh", "another")
+            assert self._started.wait(30)
+            self._broken.before_set = lambda: None
+            yield pool
+            self._let_go.set()
+            writing.result()
+
+    def _halt(self) -> None:
+        self._started.set()
+        assert self._let_go.wait(30)
+
+
+def test_value_is_seen_while_it_is_written_late(
+    store: RecordingStore, clock: Clock
+) -> None:
+    make_ledger(store, clock).set("ended", "session_1", {"n": 0}, 600)
+    late = LateWrite(store, clock)
+    with late.under_way():
+        seen = late.ledger.get("ended", "session_1")
+
+    assert seen == {"n": 1}
+
+
+def test_newer_value_is_written_after_an_older_one_that_is_late(
+    store: RecordingStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = LateWrite(store, clock)
+    waiting = threading.Event()
+
+    class Announced:
+        """The lock of late writes, which says that somebody waits for it."""
+
+        def __init__(self, lock: threading.Lock) -> None:
+            self._lock = lock
+
+        def __enter__(self) -> None:
+            waiting.set()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+        acquire = property(lambda self: self._lock.acquire)
+        release = property(lambda self: self._lock.release)
+
+    with late.under_way() as pool:
+        monkeypatch.setattr(late.ledger, "_late", Announced(late.ledger._late))
+        newer = pool.submit(late.ledger.set, "ended", "session_1", {"n": 2}, 600)
+        until(lambda: waiting.is_set() or newer.done())
+    newer.result()
+
+    assert make_ledger(store, clock).get("ended", "session_1") == {"n": 2}
 
 
 def test_ledger_knows_whether_others_see_it(

@@ -553,3 +553,20 @@ def test_where_no_flow_can_start_it_leads_to_the_page_that_says_so(
     assert start.set_cookies == []
     assert page.status == 400
     assert errors == ["redirect_uri_refused"]
+
+
+def test_flows_that_start_together_set_each_cookie_once() -> None:
+    """RFC 6265 4.1.1. Both bring the marker that counts sign-ins."""
+
+    def start_two(auth: Auth) -> None:
+        auth.authorization_url("/a", start=True)
+        auth.authorization_url("/b", start=True)
+
+    harness = make_site(telling(start_two))
+    harness.sign_in()
+    [marker] = [one for one in harness.client.jar if one.name == "wos-auth-marker"]
+    response = run(harness.middleware, navigation(f"{marker.name}={marker.value}"))
+    names = [value.partition("=")[0] for value in response.set_cookies]
+
+    assert "wos-auth-marker" in names
+    assert len(names) == len(set(names)) == 3

@@ -267,7 +267,7 @@ class AuthKitMiddleware:
         if self._options.debug:
             self._log_request(context, access, answered_here=endpoint is not None)
         if endpoint is not None:
-            rewrite = partial(_with_changes, context)
+            rewrite = partial(self._rewrite_own, context)
             return endpoint(context)(environ, rewriting(start_response, rewrite))
         is_let_in = access != "protected" or result.session
         app = self._app if is_let_in else context.ask_to_sign_in()
@@ -302,7 +302,8 @@ class AuthKitMiddleware:
         :param value: A session, an answer of ``api.authenticate``, or a mapping with
             access token, refresh token, ``user`` and ``impersonator``.
         :param url: Only its scheme counts: https makes the cookie ``Secure``.
-        :raises InvalidToken: The access token is not good, or not this user's.
+        :raises InvalidToken: The access token is not good, or not this user's, or the
+            session was signed out here.
         :raises KeySetUnavailable: Nobody can say at present.
         :raises CookieTooLarge: The session does not fit into cookies.
         """
@@ -322,17 +323,8 @@ class AuthKitMiddleware:
         """Return status and headers of the app's response as they go out."""
         extra = context.headers_to_add(status, headers)
         status, headers = context.challenge.rewrite(status, headers)
-        if self._eager is not None and not context.is_excluded:
-            extra = [
-                *extra,
-                *self._eager.headers(
-                    context.environ,
-                    status,
-                    context.session,
-                    changed=bool(extra),
-                    secure=context.service.config.secure_cookies(),
-                ),
-            ]
+        if not context.is_excluded:
+            extra = [*extra, *self._eager_headers(context, status, changed=bool(extra))]
         if not extra and not context.is_private:
             return status, headers
         if not self._public_logged and is_public(headers):
@@ -343,16 +335,31 @@ class AuthKitMiddleware:
             )
         return status, private([*headers, *dict.fromkeys(extra)])
 
+    def _rewrite_own(
+        self, context: RequestContext, status: str, headers: list[Header]
+    ) -> tuple[str, list[Header]]:
+        """Return an endpoint's response with what has become of the session in it.
 
-def _with_changes(
-    context: RequestContext, status: str, headers: list[Header]
-) -> tuple[str, list[Header]]:
-    """Return an endpoint's response with what hooks have changed in the request.
+        What hooks have done has the last word.
+        """
+        changed = bool(context.result.headers)
+        extra = context.headers_to_add(status, headers)
+        if changed:
+            extra = [*extra, *self._eager_headers(context, status, changed=True)]
+        return status, override_cookies(headers, list(dict.fromkeys(extra)))
 
-    They have the last word: a hook that clears the session signs nobody in.
-    """
-    extra = context.headers_to_add(status, headers)
-    return status, override_cookies(headers, extra)
+    def _eager_headers(
+        self, context: RequestContext, status: str, *, changed: bool
+    ) -> list[Header]:
+        if self._eager is None:
+            return []
+        return self._eager.headers(
+            context.environ,
+            status,
+            context.session,
+            changed=changed,
+            secure=context.service.config.secure_cookies(),
+        )
 
 
 def _warn(options: Options, *, allow_insecure: bool) -> None:

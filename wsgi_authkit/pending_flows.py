@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from wsgi_authkit._wsgi import Header
+from wsgi_authkit._wsgi import Header, override_cookies
 from wsgi_authkit.access import is_person
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ class PendingFlows:
         """
         target = self._target(status, headers)
         follows = environ["REQUEST_METHOD"] != "HEAD" and is_person(environ)
-        return [
-            header
-            for flow in self._flows.values()
-            if flow.started or (flow is target and follows)
-            for header in flow.headers
-        ]
+        started: list[Header] = []
+        for flow in self._flows.values():
+            if flow.started or (flow is target and follows):
+                # Each brings the marker of the browser.
+                started = override_cookies(started, flow.headers)
+        return started
 
     def _target(self, status: str, headers: Iterable[Header]) -> PendingFlow | None:
         if status[:3] not in _REDIRECTS:

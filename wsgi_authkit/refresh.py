@@ -171,7 +171,7 @@ class RefreshCoordinator:
     ) -> None:
         self._ledger = ledger
         #: Which sessions are over, for this browser or for all.
-        self.ends = SessionEnds(ledger)
+        self.ends = SessionEnds(ledger, clock=clock)
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -235,8 +235,16 @@ class RefreshCoordinator:
         result = None if value is None else RefreshResult.from_dict(value)
         if result is not None and result.leads_on(token):
             # Or a store that fails a moment later would have the token used again.
-            self._ledger.remember(_RESULT, token, result.to_dict(), RESULT_LIFETIME)
+            self._ledger.remember(_RESULT, token, result.to_dict(), self._left(result))
         return result
+
+    def _left(self, result: RefreshResult) -> float:
+        """Return for how many seconds a result is kept yet, by the clock of its maker.
+
+        At least a moment, for that clock may be slow.
+        """
+        left = result.at + RESULT_LIFETIME - self._clock()
+        return min(max(left, 1.0), RESULT_LIFETIME)
 
     def _news(self, step: _Step) -> RefreshResult | None:
         """Return a result that answers a step, if there is one by now."""

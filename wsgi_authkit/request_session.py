@@ -52,6 +52,7 @@ class RequestSession:
     """Who makes a request, and what about that changes in it."""
 
     __slots__ = (
+        "_leaves",
         "environ",
         "headers_sent",
         "options",
@@ -80,6 +81,7 @@ class RequestSession:
         self.headers_sent = False
         #: The session, and the headers that make it so.
         self.result = result
+        self._leaves = False
 
     @property
     def session(self) -> Session | AnonymousSession:
@@ -104,7 +106,14 @@ class RequestSession:
     def session_headers(self) -> list[Header]:
         """Return the headers that are to go out; no change is possible afterwards."""
         self.headers_sent = True
-        return self.service.latest_headers(self.result, self.cookies)
+        headers = self.service.latest_headers(self.result, self.cookies)
+        if self._leaves:
+            # Not sooner: a change that never goes out would cost the session that the
+            # browser goes on with its next cookie.
+            self.service.leave_sessions(
+                self.cookies, session_id=self.session.session_id or ""
+            )
+        return headers
 
     def check_headers_unsent(self) -> None:
         """Refuse a change that could not reach the browser any more.
@@ -117,14 +126,21 @@ class RequestSession:
                 "that the app has sent; change it before start_response is called"
             )
 
-    def change(self, result: AuthResult) -> None:
+    def change(self, result: AuthResult, *, leaves: bool = False) -> None:
         """Replace who makes the request, from now on and in the response.
 
+        :param leaves: The browser leaves the sessions that it came with.
         :raises HeadersSent: It is too late.
         """
         self.check_headers_unsent()
         self.result = result
+        self._leaves = self._leaves or leaves
         self.publish()
+
+    def revert(self, result: AuthResult) -> None:
+        """Return to an earlier result, as if nothing had been changed since."""
+        self._leaves = False
+        self.change(result)
 
     def publish(self) -> None:
         """Set what the app reads of ``environ`` to who makes the request."""
@@ -157,8 +173,7 @@ class RequestSession:
         """
         self.check_headers_unsent()
         saved = self.service.save_session(value, cookies=self.cookies)
-        self.service.leave_sessions(self.cookies, session_id=saved.session_id or "")
-        self.change(saved)
+        self.change(saved, leaves=True)
 
     def clear(self) -> None:
         """See :meth:`~wsgi_authkit.Auth.clear_session`.
@@ -167,10 +182,10 @@ class RequestSession:
         """
         self.check_headers_unsent()
         cleared = self.service.clear_session(cookies=self.cookies)
-        self.service.leave_sessions(self.cookies)
         # Who is cleared and signs in again is no loop.
         unmarked = no_marker_headers(self.service, self.sign_in_path)
-        self.change(replace(cleared, headers=[*cleared.headers, *unmarked]))
+        headers = [*cleared.headers, *unmarked]
+        self.change(replace(cleared, headers=headers), leaves=True)
 
     def end(self, return_to: str | None) -> str | None:
         """End the session, see :meth:`~wsgi_authkit.Auth.sign_out`.
@@ -264,6 +279,7 @@ class RequestSession:
             headers=outcome.headers,
             refresh_token=outcome.refresh_token,
             session_id=outcome.session_id,
+            at=self.result.at,
         )
 
 

@@ -23,6 +23,8 @@ class AuthResult:
     refresh_token: str | None = field(default=None, repr=False)
     #: The session of that token.
     session_id: str | None = None
+    #: When the request came, in Unix seconds.
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +102,5 @@ class RefreshOutcome:
     refresh_token: str | None = field(default=None, repr=False)
     #: The session of that token.
     session_id: str | None = None
+    #: When the request came, in Unix seconds.
+    at: float = 0.0

@@ -268,8 +268,12 @@ class AuthKitService:
         *,
         navigation: bool = False,
     ) -> Visit:
-        secure = self.config.secure_cookies(redirect_uri)
-        return Visit(cookies=cookies, secure=secure, navigation=navigation)
+        return Visit(
+            cookies=cookies,
+            secure=self.config.secure_cookies(redirect_uri),
+            at=self.clock(),
+            navigation=navigation,
+        )
 
     def latest_headers(
         self, result: AuthResult | RefreshOutcome, cookies: Cookies
@@ -332,19 +336,22 @@ class AuthKitService:
             ends.revive(session.session_id)
         elif ends.has_ended(session.session_id):
             raise InvalidToken("the session was signed out; it cannot be saved again")
-        ends.stay(session.session_id)
+        else:
+            ends.stay(session.session_id)
         return AuthResult(
             session=session,
             headers=headers,
             refresh_token=payload.refresh_token,
             session_id=session.session_id,
+            at=self.clock(),
         )
 
     def leave_sessions(self, cookies: Cookies, *, session_id: str = "") -> None:
-        """Say that a browser has another session by now than those of its cookies.
+        """Say that a browser has another session from now on than those of its cookies.
 
-        Responses on their way for the earlier ones then write no cookie any more, see
-        :meth:`latest_headers`. The sessions themselves go on.
+        To be called when the headers that make it so go out. Responses on their way for
+        the earlier ones then write no cookie any more, see :meth:`latest_headers`. The
+        sessions themselves go on.
 
         :param cookies: The cookies of the request that changes the session.
         :param session_id: The new session, if there is one.

@@ -48,6 +48,8 @@ class Visit:
     cookies: Cookies = field(repr=False)
     #: Whether cookies that are set are ``Secure``.
     secure: bool
+    #: When it came, in Unix seconds.
+    at: float
     #: Whether it is a top-level navigation: only then is a cookie deleted, since the
     #: late answer of a background request could delete the new one that another brings.
     navigation: bool = False
@@ -93,7 +95,7 @@ class Sessions:
                 return self._not_refreshed(result, current, found, visit)
             opened = self._reader.open(result.sealed)
             if not isinstance(opened, SealedSession):
-                return self._unverified(result, current, visit)
+                return self._unverified(result, found, visit)
             current = opened
             if not current.expired:
                 break
@@ -148,7 +150,7 @@ class Sessions:
         """See :meth:`~wsgi_authkit.AuthKitService.latest_headers`."""
         if result.refresh_token is None or not result.headers:
             return result.headers
-        if self._coordinator.ends.has_left(result.session_id or ""):
+        if self._coordinator.ends.is_gone(result.session_id or "", result.at):
             return []
         newest = self._coordinator.newest(result.refresh_token)
         return result.headers if newest is None else self._store(newest.sealed, visit)
@@ -185,16 +187,20 @@ class Sessions:
     ) -> AuthResult:
         """Return a session, with its cookie where it is not the one that came."""
         if current.sealed == found.sealed:
-            return AuthResult(session=found.session or AnonymousSession("expired"))
+            return AuthResult(
+                session=found.session or AnonymousSession("expired"), at=visit.at
+            )
         return AuthResult(
             session=current.session or AnonymousSession("unavailable"),
             headers=self._store(current.sealed, visit),
             refresh_token=current.payload.refresh_token,
-            session_id=_session_id(current),
+            # That of the cookie, should WorkOS have changed it.
+            session_id=_session_id(found),
+            at=visit.at,
         )
 
     def _unverified(
-        self, result: RefreshResult, current: SealedSession, visit: Visit
+        self, result: RefreshResult, found: SealedSession, visit: Visit
     ) -> AuthResult:
         # Stored all the same: its refresh token is the only good one.
         return AuthResult(
@@ -202,7 +208,8 @@ class Sessions:
             headers=self._store(result.sealed, visit),
             error=RefreshUnavailable("the new session cannot be verified yet"),
             refresh_token=result.refresh_token,
-            session_id=_session_id(current),
+            session_id=_session_id(found),
+            at=visit.at,
         )
 
     def _not_refreshed(
@@ -220,7 +227,7 @@ class Sessions:
                 self._anonymous(_OVER[result.kind], visit),
                 error=error,
                 refresh_token=current.payload.refresh_token,
-                session_id=_session_id(current),
+                session_id=_session_id(found),
             )
         renewed = self._renewed(current, found, visit)
         if not current.expired:
@@ -237,10 +244,9 @@ class Sessions:
             reason=_OVER[result.kind],
             headers=self.clear(visit) if is_to_clear else [],
             # A newer session than the refused one is not deleted.
-            refresh_token=None
-            if result.kind == "ended"
-            else session._payload.refresh_token,
+            refresh_token=session._payload.refresh_token,
             session_id=session.session_id,
+            at=visit.at,
         )
 
     def _succeeded(
@@ -257,6 +263,7 @@ class Sessions:
                 headers=headers,
                 refresh_token=result.refresh_token,
                 session_id=session_id,
+                at=visit.at,
             )
         return RefreshOutcome(
             kind="switched" if wanted else "refreshed",
@@ -264,6 +271,7 @@ class Sessions:
             headers=headers,
             refresh_token=opened.payload.refresh_token,
             session_id=session_id,
+            at=visit.at,
         )
 
     def _store(self, sealed: str, visit: Visit) -> list[Header]:
@@ -279,6 +287,7 @@ class Sessions:
         return AuthResult(
             session=AnonymousSession(reason),
             headers=self.clear(visit) if over and visit.navigation else [],
+            at=visit.at,
         )
 
 

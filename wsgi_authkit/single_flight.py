@@ -35,15 +35,20 @@ class SingleFlight(Generic[_Answer]):
             without an answer.
         :raises APIError: What the call raised, whoever made it.
         """
-        with self._lock:
-            flight = self._under_way.get(name)
-            if flight is None:
-                own = self._under_way[name] = Future()
-        return self._make(name, own, call) if flight is None else self._wait(flight)
+        own: Future[_Answer] = Future()
+        # All of it: a thread can be stopped between any two statements, and nobody else
+        # would take its flight out.
+        try:
+            with self._lock:
+                flight = self._under_way.setdefault(name, own)
+            return self._make(own, call) if flight is own else self._wait(flight)
+        finally:
+            with self._lock:
+                if self._under_way.get(name) is own:
+                    del self._under_way[name]
 
-    def _make(
-        self, name: str, flight: Future[_Answer], call: Callable[[], _Answer]
-    ) -> _Answer:
+    @staticmethod
+    def _make(flight: Future[_Answer], call: Callable[[], _Answer]) -> _Answer:
         try:
             answer = call()
         except APIError as error:
@@ -56,9 +61,6 @@ class SingleFlight(Generic[_Answer]):
         else:
             flight.set_result(answer)
             return answer
-        finally:
-            with self._lock:
-                del self._under_way[name]
 
     def _wait(self, flight: Future[_Answer]) -> _Answer:
         try:

@@ -20,11 +20,12 @@ from wsgi_authkit.errors import (
 )
 from wsgi_authkit.loop import Marker
 from wsgi_authkit.marker import find_marker, marker_headers
-from wsgi_authkit.options import SignInEvent
+from wsgi_authkit.options import OnSuccess, SignInEvent
 from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.request_session import identify
 from wsgi_authkit.responses import Response, onward_page, redirect
-from wsgi_authkit.results import CallbackResult
+from wsgi_authkit.results import AuthResult, CallbackResult
+from wsgi_authkit.session import Session
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -90,41 +91,70 @@ def _finish(
             sign_in_path=context.sign_in_path,
             redirect_uris=context.redirect_uris.answering(context.environ),
         )
-        headers = _run_hook(context, result, state, flow)
+        headers = _set_session(context, result, state, flow)
     except VerifierMissing as error:
         return _without_verifier(context, flow, error)
     except AuthorizationError as error:
         return fail(context, error, again=_again(context, flow))
-    context.service.leave_sessions(
-        context.cookies, session_id=result.session.session_id
-    )
-    log.info(
-        "user %s signed in, session %s",
-        result.session.user.id,
-        result.session.session_id,
-    )
     marker = find_marker(context.service, context.cookies) or Marker(at=0)
     finished = replace(marker, finished=True, stateless=False)
-    headers += marker_headers(context.service, context.sign_in_path, finished)
+    headers = [
+        *headers,
+        *marker_headers(context.service, context.sign_in_path, finished),
+    ]
     location = context.site_url(context.links.return_path(result.return_to))
     if context.service.config.cookie_same_site == "strict":
         return onward_page(location, headers)
     return redirect(location, headers, see_other=True)
 
 
-def _run_hook(
+def _set_session(
     context: RequestContext,
     result: CallbackResult,
     state: str | None,
     flow: Flow | None,
 ) -> list[Header]:
-    """Run ``on_success`` and return the headers that set the session.
+    """Make the new session the request's, and return what else is to be sent.
 
-    :raises AuthorizationError: The hook raised; no session is set.
+    :raises AuthorizationError: ``on_success`` raised; no session is set.
     """
-    hook = context.options.on_success
-    if hook is None:
-        return result.headers
+    before = context.result
+    signed_in = AuthResult(session=result.session, headers=result.headers)
+    headers: list[Header] = []
+    if context.options.on_success is not None:
+        headers = context.service.clear_pending_verifier(
+            state, cookies=context.cookies, sign_in_path=context.sign_in_path
+        ).headers
+        try:
+            replacement = _run_hook(context, context.options.on_success, result, flow)
+        except Exception as error:
+            if context.session:
+                # What the hook has saved before it failed.
+                context.revert(before)
+            # Whatever the app raises means that this person is not to be signed in.
+            log.exception("on_success stopped a sign-in")
+            raise AuthorizationError(
+                "on_success stopped the sign-in", code="hook_failed", headers=headers
+            ) from error
+        signed_in = replacement or signed_in
+    if context.result is before:
+        context.change(signed_in, leaves=True)
+    # Else the hook has made a session, or none, by the request's handle.
+    session = context.session
+    if isinstance(session, Session):
+        log.info("user %s signed in, session %s", session.user.id, session.session_id)
+    else:
+        log.info("on_success left nobody signed in")
+    return headers
+
+
+def _run_hook(
+    context: RequestContext,
+    hook: OnSuccess,
+    result: CallbackResult,
+    flow: Flow | None,
+) -> AuthResult | None:
+    """Return the session that ``on_success`` puts in place of the new one, if any."""
     answer = result.authentication
     event = SignInEvent(
         user=answer.user,
@@ -137,25 +167,14 @@ def _run_hook(
         state=result.state,
         environ=context.environ,
     )
-    cleared = context.service.clear_pending_verifier(
-        state, cookies=context.cookies, sign_in_path=context.sign_in_path
-    ).headers
-    try:
-        replacement = hook(event)
-        if replacement is None:
-            return result.headers
-        saved = context.service.save_session(
-            replacement,
-            cookies=context.cookies,
-            redirect_uri=flow.redirect_uri if flow else None,
-        )
-    except Exception as error:
-        # Whatever the app raises means that this person is not to be signed in.
-        log.exception("on_success stopped a sign-in")
-        raise AuthorizationError(
-            "on_success stopped the sign-in", code="hook_failed", headers=cleared
-        ) from error
-    return [*saved.headers, *cleared]
+    replacement = hook(event)
+    if replacement is None:
+        return None
+    return context.service.save_session(
+        replacement,
+        cookies=context.cookies,
+        redirect_uri=flow.redirect_uri if flow else None,
+    )
 
 
 def _denied(

@@ -15,8 +15,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, Final, NamedTuple, TypeVar
 
 from wsgi_authkit._logs import OnceAMinute
@@ -81,6 +83,7 @@ class Ledger:
         self._time_to_log = OnceAMinute(monotonic)
         # By key, what a store did not take.
         self._owed: dict[str, _Owed] = {}
+        self._late = threading.Lock()
 
     @property
     def is_shared(self) -> bool:
@@ -127,10 +130,12 @@ class Ledger:
             store.set(key, sealed, ttl)
             return True
 
-        if self._shared(write, False):
-            self._owed.pop(key, None)
-        elif late:
-            self._owe(key, _Owed(sealed, self._monotonic() + ttl, replaces=True))
+        # What is written late at this moment may be an older value of this key.
+        with self._late if self._owed else nullcontext():
+            if self._shared(write, False) or not late:
+                self._owed.pop(key, None)
+            else:
+                self._owe(key, _Owed(sealed, self._monotonic() + ttl, replaces=True))
         self._keep(key, sealed, ttl)
 
     def add(
@@ -198,8 +203,7 @@ class Ledger:
         self, operation: Callable[[Store], _Result], otherwise: _Result
     ) -> _Result:
         """Return ``operation(store)``, or ``otherwise`` while the store fails."""
-        for _ in range(min(len(self._owed), REPAID_AT_ONCE)):
-            self._repay()
+        self._repay()
         return self._attempt(operation, otherwise)
 
     def _attempt(
@@ -222,13 +226,19 @@ class Ledger:
             self._owed.pop(shortest, None)
 
     def _repay(self) -> None:
-        """Write down an entry that the store did not take."""
-        if not self.is_shared:
+        """Write down some of the entries that the store did not take."""
+        # One thread is enough, and nobody waits for it.
+        if not (self._owed and self.is_shared and self._late.acquire(blocking=False)):
             return
         try:
-            # Atomic: of several threads one gets the entry.
-            key, owed = self._owed.popitem()
-        except KeyError:
+            for key in list(self._owed)[:REPAID_AT_ONCE]:
+                self._write_late(key)
+        finally:
+            self._late.release()
+
+    def _write_late(self, key: str) -> None:
+        owed = self._owed.get(key)
+        if owed is None:
             return
         left = owed.expires_at - self._monotonic()
 
@@ -239,8 +249,9 @@ class Ledger:
                 store.add(key, owed.value, left)
             return True
 
-        if left > 0 and not self._attempt(write, False):
-            self._owed.setdefault(key, owed)
+        # Only then: who reads it meanwhile is not to see the store's older value.
+        if left <= 0 or self._attempt(write, False):
+            self._owed.pop(key, None)
 
     def _pause(self, error: Exception) -> None:
         self._paused_until = self._monotonic() + PAUSE
