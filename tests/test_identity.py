@@ -164,6 +164,7 @@ def test_name_that_cannot_be_written_down_is_left_out_and_logged(
     name: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness = signed_in(remote_user=lambda session: name)
+    caplog.clear()
     request = navigation(cookie_of(harness), **CLAIMED)
 
     assert seen(harness, request) == {}
@@ -205,6 +206,7 @@ def test_callable_that_fails_names_nobody_and_is_logged_once_a_minute(
 ) -> None:
     hook = Failing(LookupError("no such person"))
     harness = signed_in(remote_user=hook)
+    hook.calls = 0
 
     for _ in range(3):
         request = navigation(cookie_of(harness), **CLAIMED)
@@ -237,7 +239,9 @@ def test_callable_that_fails_for_one_person_names_the_next() -> None:
 
 
 def test_exit_is_not_held_up_by_the_callable() -> None:
-    harness = signed_in(remote_user=Failing(KeyboardInterrupt()))
+    hook = Failing(LookupError("no such person"))
+    harness = signed_in(remote_user=hook)
+    hook.error = KeyboardInterrupt()
 
     with pytest.raises(KeyboardInterrupt):
         run(harness.middleware, navigation(cookie_of(harness)))

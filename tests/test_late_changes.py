@@ -415,3 +415,97 @@ def test_clearing_the_session_time_and_again_is_no_loop(site: Site) -> None:
         app_clears(site)
 
         assert site.harness.sign_in().status == 303
+
+
+def test_sign_in_that_the_app_refuses_brings_no_session_back() -> None:
+    """WorkOS answers with the session that was signed out; a late response waits."""
+
+    def refuse(event: SignInEvent) -> None:
+        if refusing:
+            raise ValueError
+
+    refusing: list[bool] = []
+    site = Site(on_success=refuse)
+    site.workos.extra_claims["sid"] = "session_kept"
+    site.harness.sign_in()
+    site.harness.clock.advance(EXPIRED)
+
+    def act(auth: Auth) -> None:
+        ada_signs_out(site)
+        refusing.append(True)
+        site.harness.sign_in()
+
+    site.do(act)
+
+    assert site.harness.who()["user"] is None
+
+
+def test_save_that_never_goes_out_brings_no_earlier_session_back(site: Site) -> None:
+    def save_and_fail(auth: Auth) -> None:
+        auth.save_session(kept[0])
+        raise ZeroDivisionError
+
+    def act(auth: Auth) -> None:
+        assert isinstance(auth.session, Session)
+        kept.append(auth.session)
+        auth.refresh()
+        bob_signs_in(site)
+        with pytest.raises(ZeroDivisionError):
+            site.do(save_and_fail)
+
+    kept: list[Session] = []
+    site.do(act)
+
+    assert site.harness.who()["user"] == BOB
+
+
+def test_change_without_a_cookie_leaves_no_session(site: Site) -> None:
+    """Another request has refreshed it, and its response is still on its way."""
+
+    def inner(auth: Auth) -> RefreshOutcome:
+        bob = site.workos.create_session(site.workos.add_user(BOB))
+        auth.save_session(bob)
+        site.workos.revoke_session(str(auth.session.session_id))
+        return auth.refresh()
+
+    site.harness.clock.advance(EXPIRED)
+    response = site.do(lambda auth: site.do(inner, fetch=True))
+
+    assert set_cookies(response)["wos-session"]
+    assert site.harness.who()["user"] == "ada@example.com"
+
+
+@pytest.mark.parametrize("name", ["clear_session", "sign_out"])
+def test_on_success_that_ends_a_session_and_fails_has_ended_it(name: str) -> None:
+    def fail(event: SignInEvent) -> None:
+        if failing:
+            auth = event.environ["authkit"]
+            getattr(auth, name)()
+            auth.save_session(harness.workos.create_session(bob))
+            raise ValueError
+
+    failing: list[bool] = []
+    harness = make_site(on_success=fail)
+    harness.sign_in()
+    bob = harness.workos.add_user(BOB)
+    failing.append(True)
+    response = harness.sign_in(bob)
+
+    assert response.status == 500
+    assert set_cookies(response)["wos-session"] == ""
+    assert harness.who()["user"] is None
+
+
+def test_sign_out_and_a_new_flow_set_each_cookie_once() -> None:
+    def again(error: AuthKitError, environ: WSGIEnvironment) -> WSGIApplication:
+        environ["authkit"].sign_out()
+        url = environ["authkit"].authorization_url(prompt="login")
+        return answer([TEXT, ("Location", url)], "302 Found")
+
+    harness = make_site(on_error=again)
+    harness.sign_in()
+    response = harness.client.get("/callback?error=access_denied", cross_site=True)
+    names = [value.partition("=")[0] for value in response.set_cookies]
+
+    assert "wos-auth-marker" in names
+    assert len(names) == len(set(names))

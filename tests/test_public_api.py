@@ -345,7 +345,7 @@ def test_refresh_token_is_no_public_attribute_of_a_session() -> None:
             RefreshOutcome,
             (
                 *("kind", "session", "url", "reason", "organization_id"),
-                *("retry_after", "headers", "refresh_token", "session_id"),
+                *("retry_after", "headers", "refresh_token", "session_id", "at"),
             ),
         ),
         (

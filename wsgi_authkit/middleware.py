@@ -15,7 +15,7 @@ from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.auth import Auth
 from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.config import AuthKitConfig
-from wsgi_authkit.eager import EagerAuth
+from wsgi_authkit.eager import EAGER_COOKIE, EagerAuth, take_back
 from wsgi_authkit.endpoints import CALLBACK, MOUNTED, Endpoint
 from wsgi_authkit.errors import ConfigurationError
 from wsgi_authkit.identity import RemoteUser, remove_claims
@@ -323,8 +323,17 @@ class AuthKitMiddleware:
         """Return status and headers of the app's response as they go out."""
         extra = context.headers_to_add(status, headers)
         status, headers = context.challenge.rewrite(status, headers)
-        if not context.is_excluded:
-            extra = [*extra, *self._eager_headers(context, status, changed=bool(extra))]
+        if self._eager is not None and not context.is_excluded:
+            extra = [
+                *extra,
+                *self._eager.headers(
+                    context.environ,
+                    status,
+                    context.session,
+                    changed=bool(extra),
+                    secure=context.service.config.secure_cookies(),
+                ),
+            ]
         if not extra and not context.is_private:
             return status, headers
         if not self._public_logged and is_public(headers):
@@ -344,22 +353,11 @@ class AuthKitMiddleware:
         """
         changed = bool(context.result.headers)
         extra = context.headers_to_add(status, headers)
-        if changed:
-            extra = [*extra, *self._eager_headers(context, status, changed=True)]
+        if changed and self._eager is not None and EAGER_COOKIE in context.cookies:
+            # The next page gets its own.
+            secure = context.service.config.secure_cookies()
+            extra = [*extra, *take_back(secure=secure)]
         return status, override_cookies(headers, list(dict.fromkeys(extra)))
-
-    def _eager_headers(
-        self, context: RequestContext, status: str, *, changed: bool
-    ) -> list[Header]:
-        if self._eager is None:
-            return []
-        return self._eager.headers(
-            context.environ,
-            status,
-            context.session,
-            changed=changed,
-            secure=context.service.config.secure_cookies(),
-        )
 
 
 def _warn(options: Options, *, allow_insecure: bool) -> None:

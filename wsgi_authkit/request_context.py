@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wsgi_authkit._wsgi import Header
+from wsgi_authkit._wsgi import Header, override_cookies
 from wsgi_authkit.access import client_info
 from wsgi_authkit.authorization import AuthorizationOptions
 from wsgi_authkit.challenge import Challenge
@@ -121,7 +121,8 @@ class RequestContext(RequestSession):
         if self._flows is None:
             return extra
         self._leads_to_workos = self._flows.is_used(status, headers)
-        return [*extra, *self._flows.headers(self.environ, status, headers)]
+        started = self._flows.headers(self.environ, status, headers)
+        return override_cookies(extra, started)
 
     # Flows
 

@@ -52,6 +52,7 @@ class RequestSession:
     """Who makes a request, and what about that changes in it."""
 
     __slots__ = (
+        "_cleared",
         "_leaves",
         "environ",
         "headers_sent",
@@ -82,6 +83,8 @@ class RequestSession:
         #: The session, and the headers that make it so.
         self.result = result
         self._leaves = False
+        # The last change to nobody.
+        self._cleared: AuthResult | None = None
 
     @property
     def session(self) -> Session | AnonymousSession:
@@ -107,7 +110,7 @@ class RequestSession:
         """Return the headers that are to go out; no change is possible afterwards."""
         self.headers_sent = True
         headers = self.service.latest_headers(self.result, self.cookies)
-        if self._leaves:
+        if self._leaves and headers:
             # Not sooner: a change that never goes out would cost the session that the
             # browser goes on with its next cookie.
             self.service.leave_sessions(
@@ -138,9 +141,9 @@ class RequestSession:
         self.publish()
 
     def revert(self, result: AuthResult) -> None:
-        """Return to an earlier result, as if nothing had been changed since."""
-        self._leaves = False
-        self.change(result)
+        """Return to an earlier result, as if nobody had been signed in since."""
+        self._leaves = self._cleared is not None
+        self.change(self._cleared or result)
 
     def publish(self) -> None:
         """Set what the app reads of ``environ`` to who makes the request."""
@@ -184,8 +187,8 @@ class RequestSession:
         cleared = self.service.clear_session(cookies=self.cookies)
         # Who is cleared and signs in again is no loop.
         unmarked = no_marker_headers(self.service, self.sign_in_path)
-        headers = [*cleared.headers, *unmarked]
-        self.change(replace(cleared, headers=headers), leaves=True)
+        self._cleared = replace(cleared, headers=[*cleared.headers, *unmarked])
+        self.change(self._cleared, leaves=True)
 
     def end(self, return_to: str | None) -> str | None:
         """End the session, see :meth:`~wsgi_authkit.Auth.sign_out`.
@@ -208,12 +211,11 @@ class RequestSession:
                 session_id, return_to, revoke=self.options.revoke_on_sign_out
             ).logout_url
             log.info("session %s signed out", session_id)
-        self.change(
-            AuthResult(
-                session=AnonymousSession("revoked" if ids else "no_cookie"),
-                headers=self._sign_out_headers(),
-            )
+        self._cleared = AuthResult(
+            session=AnonymousSession("revoked" if ids else "no_cookie"),
+            headers=self._sign_out_headers(),
         )
+        self.change(self._cleared)
         return url
 
     def _sign_out_headers(self) -> list[Header]:

@@ -102,5 +102,5 @@ class RefreshOutcome:
     refresh_token: str | None = field(default=None, repr=False)
     #: The session of that token.
     session_id: str | None = None
-    #: When the request came, in Unix seconds.
+    #: When the request came, or else when the refresh was asked for, in Unix seconds.
     at: float = 0.0

@@ -55,6 +55,7 @@ from wsgi_authkit.session import (
     make_session,
     parse_payload,
 )
+from wsgi_authkit.session_ends import CLOCK_SKEW
 from wsgi_authkit.session_reader import SessionReader
 from wsgi_authkit.session_refresher import (
     OnNotRefreshed,
@@ -336,14 +337,13 @@ class AuthKitService:
             ends.revive(session.session_id)
         elif ends.has_ended(session.session_id):
             raise InvalidToken("the session was signed out; it cannot be saved again")
-        else:
-            ends.stay(session.session_id)
         return AuthResult(
             session=session,
             headers=headers,
             refresh_token=payload.refresh_token,
             session_id=session.session_id,
-            at=self.clock(),
+            # Whoever has left it until now: it is given again.
+            at=self.clock() + CLOCK_SKEW,
         )
 
     def leave_sessions(self, cookies: Cookies, *, session_id: str = "") -> None:
@@ -356,9 +356,12 @@ class AuthKitService:
         :param cookies: The cookies of the request that changes the session.
         :param session_id: The new session, if there is one.
         """
+        ends = self._state.coordinator.ends
         for earlier in self.session_ids(cookies):
             if earlier != session_id:
-                self._state.coordinator.ends.leave(earlier)
+                ends.leave(earlier)
+        if session_id:
+            ends.stay(session_id)
 
     def clear_session(
         self, *, cookies: Cookies = None, redirect_uri: str | None = None
@@ -567,6 +570,7 @@ class AuthKitService:
         client: ClientInfo | None = None,
         sign_in_path: str | None = None,
         redirect_uris: Collection[str] | None = None,
+        accept: bool = True,
     ) -> CallbackResult:
         """Finish a sign-in: check the state, exchange the code, make the session.
 
@@ -575,6 +579,8 @@ class AuthKitService:
 
         :param redirect_uris: The redirect URIs that are answered here. A flow that was
             started for another one is refused; ``None`` does not ask.
+        :param accept: ``False`` where the app can still refuse the sign-in: a session
+            that was signed out here stays so until :meth:`accept_sign_in`.
         :raises StateMismatch: The state is not this browser's.
         :raises VerifierMissing: The verifier cookie is missing, too old or used.
         :raises AuthorizationError: Anything else; ``code`` says what. All errors carry
@@ -589,8 +595,13 @@ class AuthKitService:
             sign_in_path=sign_in_path,
             redirect_uris=redirect_uris,
         )
-        self._state.coordinator.ends.revive(result.session.session_id)
+        if accept:
+            self.accept_sign_in(result)
         return result
+
+    def accept_sign_in(self, result: CallbackResult) -> None:
+        """Have a session that was signed out here live again by a new sign-in to it."""
+        self._state.coordinator.ends.revive(result.session.session_id)
 
     def _revoke(self, session_id: str) -> None:
         try:

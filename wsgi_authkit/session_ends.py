@@ -53,7 +53,6 @@ class SessionEnds:
             self._ledger.set(
                 _ENDED, session_id, {"over": False}, ENDED_LIFETIME, late=False
             )
-        self.stay(session_id)
 
     def leave(self, session_id: str) -> None:
         """Write down that the browser has another session from now on, or none.

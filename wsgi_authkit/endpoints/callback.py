@@ -90,6 +90,7 @@ def _finish(
             client=context.client,
             sign_in_path=context.sign_in_path,
             redirect_uris=context.redirect_uris.answering(context.environ),
+            accept=False,
         )
         headers = _set_session(context, result, state, flow)
     except VerifierMissing as error:
@@ -119,7 +120,7 @@ def _set_session(
     :raises AuthorizationError: ``on_success`` raised; no session is set.
     """
     before = context.result
-    signed_in = AuthResult(session=result.session, headers=result.headers)
+    replacement: AuthResult | None = None
     headers: list[Header] = []
     if context.options.on_success is not None:
         headers = context.service.clear_pending_verifier(
@@ -136,10 +137,12 @@ def _set_session(
             raise AuthorizationError(
                 "on_success stopped the sign-in", code="hook_failed", headers=headers
             ) from error
-        signed_in = replacement or signed_in
-    if context.result is before:
-        context.change(signed_in, leaves=True)
     # Else the hook has made a session, or none, by the request's handle.
+    if context.result is before:
+        if replacement is None:
+            context.service.accept_sign_in(result)
+            replacement = AuthResult(session=result.session, headers=result.headers)
+        context.change(replacement, leaves=True)
     session = context.session
     if isinstance(session, Session):
         log.info("user %s signed in, session %s", session.user.id, session.session_id)

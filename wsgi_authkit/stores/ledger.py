@@ -250,7 +250,8 @@ class Ledger:
             return True
 
         # Only then: who reads it meanwhile is not to see the store's older value.
-        if left <= 0 or self._attempt(write, False):
+        done = left <= 0 or self._attempt(write, False)
+        if done and self._owed.get(key) is owed:
             self._owed.pop(key, None)
 
     def _pause(self, error: Exception) -> None:
