@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from wsgi_authkit._logs import show_debug_logs
 from wsgi_authkit._wsgi import AUTH_KEY, Header, override_cookies, rewriting
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_Made = TypeVar("_Made")
-
 
 class AuthKitMiddleware:
     """Signs people in to a WSGI app through WorkOS AuthKit.
@@ -61,7 +59,9 @@ class AuthKitMiddleware:
 
         app.wsgi_app = AuthKitMiddleware(app.wsgi_app)
 
-    The app's response stays its own: only headers are added.
+    The app's body always stays its own, and for somebody without a session so do its
+    headers. A response that belongs to a person is kept out of caches, and with
+    ``challenge_401`` a 401 becomes a redirect to sign-in.
 
     Nothing happens at construction but reading and checking the configuration.
 

@@ -26,6 +26,7 @@ refuse a connection or hide its name: for that, use a port where nobody listens.
 from __future__ import annotations
 
 import json as json_module
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
@@ -63,12 +64,13 @@ class NetworkFault(ConnectionResetError):
         self.waited = waited
 
 
-class Fault:
+class Fault(ABC):
     """Base of all faults."""
 
     #: Whether the request takes effect before the fault shows.
     processed: ClassVar[bool] = False
 
+    @abstractmethod
     def answer(self, answer: Response | None, wait: Wait) -> Response:
         """Return the response that the client gets, or raise :exc:`NetworkFault`.
 
@@ -76,7 +78,6 @@ class Fault:
             processed.
         :param wait: Lets some seconds pass.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
