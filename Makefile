@@ -7,7 +7,7 @@
 
 PYTHON ?= python3
 APP ?= flask
-EXAMPLES := composed_middleware, custom_flows, on_success or own_integration
+EXAMPLES := composed_middleware custom_flows on_success own_integration
 
 VENV := .venv
 # Modules instead of scripts: a script holds the path at which .venv was made.
@@ -21,8 +21,8 @@ demo: $(VENV)/.demo
 	$(RUN) examples/demo.py --app $(APP)
 
 example: $(VENV)/.demo
-	@test -f "examples/$(NAME).py" || \
-		{ echo "Say which one: make example NAME=$(EXAMPLES)" >&2; exit 2; }
+	@case " $(EXAMPLES) " in *" $(or $(NAME),-) "*) ;; *) \
+		echo "Say which one: make example NAME=..., of $(EXAMPLES)" >&2; exit 2 ;; esac
 	$(RUN) examples/$(NAME).py
 
 test: $(VENV)/.test

@@ -147,7 +147,8 @@ def check_port(server: Server) -> None:
         raise DemoError(
             f"Port {server.port}, for {server.name}, is in use. Stop what listens "
             "there, or choose another: "
-            ".venv/bin/python examples/demo.py --port 8080 --workos-port 8081"
+            ".venv/bin/python examples/demo.py --app flask --port 8080 "
+            "--workos-port 8081"
         )
 
 

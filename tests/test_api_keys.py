@@ -478,7 +478,14 @@ def test_key_is_not_believed_beyond_its_expiry(site: Site, left: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "expires_at", ["no time", "9999-99-99T00:00:00Z", "2001-01-01T00:00:00.000Z"]
+    "expires_at",
+    [
+        "no time",
+        "9999-99-99T00:00:00Z",
+        "2001-01-01T00:00:00.000Z",
+        # Without an offset it is nobody's time.
+        "9999-01-01T00:00:00",
+    ],
 )
 def test_key_whose_expiry_says_nothing_is_asked_for_each_time(
     site: Site, expires_at: str

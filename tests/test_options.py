@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 import pickle
+import time
 from typing import Any
 
 import pytest
 
-from wsgi_authkit import ConfigurationError, SignInEvent, User
+from tests.harness import show_session
+from wsgi_authkit import (
+    AnonymousSession,
+    AuthKitMiddleware,
+    ConfigurationError,
+    SignInEvent,
+    User,
+)
+from wsgi_authkit.challenge import Challenge
 from wsgi_authkit.options import Options
+from wsgi_authkit.pending_flows import PendingFlow
 from wsgi_authkit.redirect_uris import callback_path
+from wsgi_authkit.results import AuthResult
+from wsgi_authkit.site import ServiceOptions
 
 
 def problems(**options: Any) -> tuple[str, ...]:
@@ -146,6 +158,7 @@ def test_option_is_accepted(option: str, value: object) -> None:
         ("eager_auth", None),
         ("eager_auth", 1),
         ("revoke_on_sign_out", "yes"),
+        ("debug", "false"),
         ("remote_user", "id"),
         ("remote_user", ""),
         ("remote_user", True),
@@ -221,3 +234,45 @@ def test_options_error_survives_pickling() -> None:
     copy = pickle.loads(pickle.dumps(raised.value))
 
     assert copy.problems == raised.value.problems
+
+
+@pytest.mark.parametrize("value", ["false", 1, None])
+def test_text_does_not_allow_http(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text is true, "false" out of a settings file as well."""
+    for name, setting in {
+        "WORKOS_CLIENT_ID": "client_1",
+        "WORKOS_API_KEY": "sk_1",
+        "WORKOS_COOKIE_PASSWORD": "p" * 32,
+        "WORKOS_REDIRECT_URI": "http://app.example.com/callback",
+    }.items():
+        monkeypatch.setenv(name, setting)
+    with pytest.raises(ConfigurationError) as raised:
+        AuthKitMiddleware(show_session, allow_insecure=value)
+
+    assert "allow_insecure must be True or False" in raised.value.problems
+    assert any("redirect_uri" in problem for problem in raised.value.problems)
+
+
+def test_reprs_show_no_secret() -> None:
+    """Error reporters show those of local variables."""
+    flow = PendingFlow(
+        "https://x.example/?login_hint=SECRET", [("Set-Cookie", "SECRET")]
+    )
+    options = ServiceOptions(
+        store="redis://:SECRET@x.example",
+        session_storage="cookie",
+        http=None,
+        clock=time.time,
+        refresh_buffer=None,
+    )
+    challenge = Challenge(
+        environ={"HTTP_COOKIE": "SECRET"},
+        result=AuthResult(session=AnonymousSession()),
+        options=Options(),
+        origin="https://app.example.com",
+        framed=False,
+        excluded=False,
+        start_url=lambda *_: "/",
+    )
+
+    assert "SECRET" not in f"{flow!r}{options!r}{challenge!r}"

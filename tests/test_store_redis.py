@@ -147,6 +147,11 @@ def test_client_that_decodes_is_refused(port: int) -> None:
         RedisStore(client)
 
 
+def test_url_in_place_of_a_client_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="from_url"):
+        RedisStore("redis://localhost")
+
+
 def test_client_behind_sentinel_is_taken_without_connecting() -> None:
     retry = Retry(NoBackoff(), 0)
     nobody = [("127.0.0.1", free_port())]

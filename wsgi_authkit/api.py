@@ -36,7 +36,7 @@ from wsgi_authkit.authentication import (
     text,
     texts,
 )
-from wsgi_authkit.breaker import Breaker
+from wsgi_authkit.breaker import LONGEST_CALL, Breaker
 from wsgi_authkit.config import AuthKitConfig, url_origin
 from wsgi_authkit.errors import (
     APIError,
@@ -60,7 +60,7 @@ REFRESH_DEADLINE: Final = 6.0
 #: The share of the first attempt in the time of a refresh.
 FIRST_ATTEMPT: Final = 2 / 3
 #: Seconds for any other call.
-CALL_DEADLINE: Final = 8.0
+CALL_DEADLINE: Final = LONGEST_CALL
 #: Seconds for the revocation of a session, which a person who signs out waits for.
 REVOKE_DEADLINE: Final = 2.0
 #: Seconds for the claim nonce, which must never hold up a sign-in.

@@ -227,6 +227,8 @@ def _seconds_left(expires_at: str | None, now: float) -> float:
     if expires_at is None:
         return VALID_LIFETIME
     try:
-        return datetime.fromisoformat(expires_at).timestamp() - now
+        expiry = datetime.fromisoformat(expires_at)
     except (ValueError, OverflowError):
         return 0.0
+    # Without an offset it would be taken for this host's local time.
+    return expiry.timestamp() - now if expiry.tzinfo else 0.0

@@ -20,7 +20,8 @@ from wsgi_authkit.errors import APIError, APIUnavailable
 MAX_FAILURES: Final = 5
 #: Seconds between two calls that are let through an open circuit.
 PAUSE: Final = 5.0
-#: Seconds that such a call can take: no second one is let through meanwhile.
+#: Seconds that any call can take: no second one is let through an open circuit
+#: meanwhile.
 LONGEST_CALL: Final = 8.0
 #: Seconds after which a call that is under way counts as hanging: more than a WorkOS
 #: that is slow and works takes, and less than an attempt may.

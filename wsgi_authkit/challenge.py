@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -47,7 +47,7 @@ RETRY_AFTER: Final = 3
 class Challenge:
     """How one request is asked to sign in."""
 
-    environ: WSGIEnvironment
+    environ: WSGIEnvironment = field(repr=False)
     result: AuthResult
     options: Options
     #: The public origin of this site.

@@ -362,7 +362,7 @@ class StoreError(AuthKitError):
 
     def __init__(self, message: str, *, operation: str) -> None:
         super().__init__(message)
-        #: The verb that failed: ``get``, ``set``, ``add``, ``delete`` or ``open``.
+        #: What failed: ``get``, ``set``, ``add``, ``delete``, ``open`` or ``close``.
         self.operation = operation
 
 

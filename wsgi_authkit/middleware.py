@@ -182,6 +182,10 @@ class AuthKitMiddleware:
         problems: list[str] = (
             [] if callable(app) else ["app must be a WSGI app, a callable"]
         )
+        if not isinstance(allow_insecure, bool):
+            # Text is true, "false" out of a settings file as well.
+            problems.append("allow_insecure must be True or False")
+            allow_insecure = False
         redirects = RedirectOptions(
             redirect_uri,
             allowed_redirect_uris,

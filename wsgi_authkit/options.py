@@ -155,6 +155,7 @@ class Options:
             "challenge_401",
             "eager_auth",
             "revoke_on_sign_out",
+            "debug",
         ):
             if not isinstance(getattr(self, name), bool):
                 yield f"{name} must be True or False"

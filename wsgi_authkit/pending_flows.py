@@ -7,7 +7,7 @@ none. A flow starts, and its verifier cookie goes out, when the response leads t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from wsgi_authkit._wsgi import Header, override_cookies
@@ -23,9 +23,9 @@ _REDIRECTS: Final = ("301", "302", "303", "307", "308")
 class PendingFlow:
     """A flow that WorkOS is asked for at ``url``."""
 
-    url: str
+    url: str = field(repr=False)
     #: What has to go out with the response that starts it, the verifier cookie first.
-    headers: list[Header]
+    headers: list[Header] = field(repr=False)
     #: Its headers go out whatever the response is.
     started: bool = False
 

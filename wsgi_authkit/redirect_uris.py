@@ -68,7 +68,7 @@ class RedirectURIs:
         for uri in uris:
             path = _environ_path(uri)
             self._by_path[path] = (*self._by_path.get(path, ()), uri)
-        self._may_warn = OnceAMinute()
+        self._time_to_log = OnceAMinute()
 
     def __contains__(self, uri: object) -> bool:
         return isinstance(uri, str) and uri in self._uris
@@ -85,7 +85,7 @@ class RedirectURIs:
         try:
             uri = self._choose(environ)
         except Exception as error:
-            if self._may_warn:
+            if self._time_to_log:
                 log.exception("redirect_uri raised; nobody can sign in there")
             failed = AuthorizationError("redirect_uri raised", code="hook_failed")
             failed.__cause__ = error
@@ -99,7 +99,7 @@ class RedirectURIs:
 
         Not for every request: health checks come to addresses of their own.
         """
-        if self._may_warn:
+        if self._time_to_log:
             log.warning("%s", error)
 
     def answering(self, environ: WSGIEnvironment) -> Sequence[str]:

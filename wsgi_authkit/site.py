@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_authkit.config import AuthKitConfig
@@ -36,7 +36,8 @@ class Site(NamedTuple):
 class ServiceOptions:
     """What a service is made with besides the configuration."""
 
-    store: str | Store
+    #: A URL can have a password in it.
+    store: str | Store = field(repr=False)
     session_storage: str | Callable[[AuthKitConfig], SessionStorage]
     http: requests.Session | None
     clock: Callable[[], float]

@@ -35,8 +35,8 @@ _OPERATOR: Final = (
     "This is not your fault. Please tell the people who run this site; their log names "
     "the cause. Until they have seen to it, starting again will not help."
 )
-# What a person cannot mend, and default log levels would hide.
-_OPERATOR_CODES: Final = frozenset({"sign_in_loop"})
+# It may be a mistake in the settings, and nothing else logs it.
+_WARNED: Final = frozenset({"sign_in_loop"})
 
 _TEXTS: Final[dict[str, _Text]] = {
     "invalid_request": _Text(
@@ -139,7 +139,7 @@ def ask_app(
     context: RequestContext, error: AuthorizationError
 ) -> WSGIApplication | None:
     """Return what ``on_error`` answers, ``None`` when it leaves that to us."""
-    level = logging.WARNING if error.code in _OPERATOR_CODES else logging.INFO
+    level = logging.WARNING if error.code in _WARNED else logging.INFO
     log.log(level, "a sign-in failed (%s): %s", error.code, error)
     hook = context.options.on_error
     answer = None if hook is None else hook(error, context.environ)

@@ -66,7 +66,13 @@ def _start(context: RequestContext, screen_hint: str) -> WSGIApplication:
 
 
 def _read(context: RequestContext) -> tuple[str | None, dict[str, Any]]:
-    """Return the return path and the options of the query string."""
+    """Return the return path, unchecked, and the options of the query string.
+
+    The redirect URI that a link asks for becomes the request's.
+
+    :raises AuthorizationError: The query string or its ``request`` cannot be read.
+    :raises ValueError: The redirect URI is none of ours.
+    """
     query = parse_query(context.environ, ("request",))
     options: dict[str, Any] = {
         name: query[name] for name in _OPEN_OPTIONS if query.get(name)

@@ -53,11 +53,11 @@ def sign_out(context: RequestContext) -> WSGIApplication:
 
 
 def _confirm(context: RequestContext) -> WSGIApplication:
+    links = context.links
     return_to = _query_return_to(context)
     fields = {}
-    if return_to and context.links.absolute_return_url(return_to) is not None:
+    if return_to and links.absolute_return_url(return_to) is not None:
         fields["return_to"] = return_to
-    links = context.links
     home = context.site_url(links.return_path(None))
     return page(
         "Sign out?",

@@ -132,7 +132,9 @@ def _opener(spec: str) -> _Opener:
             [f"store must be {allowed} or an object with the methods of Store"]
         )
     if opener is _open_redis and not _has_valid_port(spec):
-        raise ConfigurationError(["store is a Redis URL with a port that is none"])
+        raise ConfigurationError(
+            ["store is a Redis URL whose port is no number from 1 to 65535"]
+        )
     if opener is _open_redis and find_spec("redis") is None:
         raise ConfigurationError(
             ["store names Redis: install wsgi-authkit with its extra, [redis]"]
@@ -153,7 +155,7 @@ def _check_methods(store: Store) -> None:
     if missing:
         raise ConfigurationError(
             [
-                f"store is a {type(store).__name__} without {', '.join(missing)}(); "
+                f"store, of type {type(store).__name__}, has no {', '.join(missing)}(); "
                 "give it the methods of Store"
             ]
         )

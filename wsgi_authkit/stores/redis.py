@@ -35,11 +35,15 @@ class RedisStore:
         ``RedisCluster``. Give it time-outs; without them a Redis that hangs holds up
         every request.
     :param prefix: What the keys begin with.
-    :raises ConfigurationError: The client decodes what it reads (``decode_responses``);
-        values are bytes.
+    :raises ConfigurationError: The client is a URL, which :meth:`from_url` takes, or it
+        decodes what it reads (``decode_responses``); values are bytes.
     """
 
     def __init__(self, client: Any, *, prefix: str = _PREFIX) -> None:
+        if isinstance(client, str):
+            raise ConfigurationError(
+                ["RedisStore takes a client of redis-py; use RedisStore.from_url"]
+            )
         get_encoder = getattr(client, "get_encoder", None)
         if get_encoder is not None and get_encoder().decode_responses:
             raise ConfigurationError(
