@@ -155,7 +155,7 @@ def _check_methods(store: Store) -> None:
     if missing:
         raise ConfigurationError(
             [
-                f"store, of type {type(store).__name__}, has no {', '.join(missing)}(); "
+                f"store ({type(store).__name__}) has no {', '.join(missing)}(); "
                 "give it the methods of Store"
             ]
         )
