@@ -634,6 +634,24 @@ def test_what_is_not_to_be_written_late_takes_back_what_is(
     assert not ends.has_ended("session_1")
 
 
+def test_revival_is_not_written_over_a_later_end(
+    store: RecordingStore, clock: Clock
+) -> None:
+    """The person signs out elsewhere while the store of this process is down."""
+    broken = BrokenStore(store)
+    ends = SessionEnds(make_ledger(broken, clock))
+    others = SessionEnds(make_ledger(store, clock))
+    ends.end("session_1")
+    broken.verbs = ALL_VERBS
+    ends.revive("session_1")
+    others.end("session_1")
+    broken.verbs = ()
+    clock.advance(PAUSE)
+
+    assert ends.has_ended("session_1")
+    assert others.has_ended("session_1")
+
+
 class LateWrite:
     """A process that writes down, late, what a store did not take, and is halted."""
 
