@@ -223,7 +223,7 @@ test("tries come further and further apart, and not before Retry-After", async (
   };
   await pass(31);
   const known = server.count("token");
-  await pass(98);
+  await pass(68);
   assert.equal(server.count("token"), known);
 });
 
@@ -258,7 +258,10 @@ test("refreshAuth and switchToOrganization resolve to the error", async () => {
   ]) {
     const { error } = await call();
     assert.equal(error.reason, "sso_required");
-    assert.equal(error.signInUrl, "https://app.example/auth/sign-in?request=x");
+    assert.equal(
+      error.signInUrl,
+      "https://app.example/auth/sign-in?request=x&return_to=%2Fpage%3Fq%3D1",
+    );
     assert.equal(error.isTransient, false);
   }
 });
