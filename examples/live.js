@@ -74,6 +74,7 @@ let renewals = -1;
 function show(state) {
   const before = shown;
   shown = state;
+  if (state.error !== before?.error && !state.loading) showError(state.error);
   if (state.user !== undefined && state.user !== before?.user) showUser(state.user);
   if (!state.user) return;
   say("role", state.role ?? "");
@@ -85,9 +86,11 @@ function show(state) {
   );
   if (isOther) void showDetails(state);
   if (state.accessToken !== before?.accessToken) void showToken(state.accessToken);
-  const { error } = state;
+}
+
+function showError(error) {
   if (error?.isTransient) notice("#problem", "The site, or WorkOS, cannot be reached.");
-  else if (before?.error && !error) notice("#problem");
+  else notice("#problem");
 }
 
 function showUser(user) {

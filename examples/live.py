@@ -30,10 +30,14 @@ HEADERS = {
     )
 }
 
+UNAVAILABLE = "WorkOS cannot be reached just now. You stay signed in."
+
 
 def page(environ: Mapping[str, Any]) -> str:
     """Return the page; it goes out with :data:`HEADERS`."""
-    user = environ["authkit.session"].user
+    session = environ["authkit.session"]
+    is_unknown = session.status == "unavailable"
+    user = session.user
     return pages.document(
         environ,
         "Live",
@@ -41,15 +45,16 @@ def page(environ: Mapping[str, Any]) -> str:
 <div class="card" id="live" data-user="{escape(user.id if user else "")}">
 <h1>Live</h1>
 <p>What the browser's side knows. It follows what happens here, in other tabs and at
-WorkOS, without a reload.</p>
+WorkOS, without a reload. So that there is something to see, the fake WorkOS of the demo
+lets an access token live for one minute and a session for ten.</p>
 <p class="late">To be live, this page needs JavaScript and its script. What you see is
 how things were when it was loaded.</p>
-<p class="notice" id="problem" role="alert" hidden></p>
+<p class="notice" id="problem" role="alert"{hidden(is_unknown)}>{UNAVAILABLE}</p>
 <p class="notice" id="expiring" role="status" hidden></p>
 </div>
 <div class="grid">
-{who(environ)}{token(environ)}{organizations(environ)}{tabs(environ)}\
-{recent(environ)}{impersonation(environ)}{end(environ)}</div>
+{who(environ)}{token(environ)}{organizations(environ)}{end(environ)}\
+{recent(environ)}{impersonation(environ)}{tabs(environ)}</div>
 <authkit-impersonation></authkit-impersonation>
 <script type="module" src="{escape(pages.link(environ, SCRIPT_PATH))}"></script>
 """,
@@ -69,7 +74,7 @@ def who(environ: Mapping[str, Any]) -> str:
     return card(
         "Who is signed in",
         f"""\
-<div data-when="out"{hidden(not session)}>
+<div data-when="out"{hidden(session.status == "anonymous")}>
 <p>Nobody.</p>
 <p class="actions"><a class="button primary" href="{sign_in}">Sign in</a></p>
 </div>
@@ -89,9 +94,8 @@ def token(environ: Mapping[str, Any]) -> str:
     return signed_in_card(
         environ,
         "Access token",
-        "For calls to an API. It is in the memory of the page alone, and renewed "
-        "before it expires. The fake WorkOS of the demo lets it live for one minute; "
-        "WorkOS itself, unless told otherwise, for five.",
+        "For calls to an API. It is in the memory of the page alone, and is renewed "
+        "before it expires.",
         f"""\
 <progress id="life" value="0" aria-label="Time until the token expires"></progress>
 {facts(known)}\
@@ -132,18 +136,13 @@ def organization(environ: Mapping[str, Any], entry: pages.Membership) -> str:
 """
 
 
-def tabs(environ: Mapping[str, Any]) -> str:
+def end(environ: Mapping[str, Any]) -> str:
     return signed_in_card(
         environ,
-        "Tabs",
-        "Open a second one, beside this: refresh, switch or sign out in one of them, "
-        "and see what the other does. Whatever is due, one tab does it for all.",
-        f"""\
-{facts({"This tab": ("tab", ""), "Others": ("others", "")})}\
-<p class="actions"><a class="button" href="" target="_blank">Open another tab</a></p>
-<div class="log" role="region" aria-label="What tabs have done" tabindex="0">
-<ol id="log"></ol></div>
-""",
+        "End of the session",
+        "A session ends one day, however often its token is renewed. The page is told "
+        "five minutes before.",
+        facts({"Ends": ("end", ""), "Left": ("left", "")}),
     )
 
 
@@ -168,27 +167,31 @@ def impersonation(environ: Mapping[str, Any]) -> str:
     by = impersonator.email if impersonator else "Nobody"
     reason = impersonator.reason if impersonator else ""
     again = environ["authkit"].sign_in_url(pages.link(environ, PATH), prompt="login")
-    known = {"Impersonated by": ("impersonator", by), "Reason": ("reason", reason)}
+    known = {"Impersonator": ("impersonator", by), "Reason": ("reason", reason)}
     return signed_in_card(
         environ,
         "Impersonation",
-        "Support staff can use the app as somebody else. The page is framed while "
-        "they do. The fake WorkOS of the demo offers it where you sign in; WorkOS "
-        "itself, in its dashboard.",
+        "Support staff can use the app as somebody else, in a frame that says so. They "
+        "start in the dashboard of WorkOS; at the fake one, where people sign in.",
         f"""\
 {facts(known)}\
-<p class="actions"><a class="button" href="{escape(again)}">Try it</a></p>
+<p class="actions"><a class="button" href="{escape(again)}">Impersonate somebody</a></p>
 """,
     )
 
 
-def end(environ: Mapping[str, Any]) -> str:
+def tabs(environ: Mapping[str, Any]) -> str:
     return signed_in_card(
         environ,
-        "End of the session",
-        "A session has an end, however often its token is renewed. The page is told "
-        "five minutes before. For the fake WorkOS of the demo it comes after ten.",
-        facts({"Ends": ("end", ""), "Left": ("left", "")}),
+        "Tabs",
+        "Open a second one, beside this: refresh, switch or sign out in one of them, "
+        "and see what the other does. Whatever is due, one tab does it for all.",
+        f"""\
+{facts({"This tab": ("tab", ""), "Others": ("others", "")})}\
+<p class="actions"><a class="button" href="" target="_blank">Open another tab</a></p>
+<div class="log" role="region" aria-label="What tabs have done" tabindex="0">
+<ol id="log"></ol></div>
+""",
     )
 
 

@@ -21,7 +21,7 @@ MANAGE_MEMBERS = "members:manage"
 
 PAGES = (
     ("/", "Home", "For everybody."),
-    ("/protected", "Protected page", "For people who are signed in."),
+    ("/protected", "Protected", "For people who are signed in."),
     ("/members", "Members", f"For people with the permission {MANAGE_MEMBERS}."),
     (
         "/organizations",
@@ -331,9 +331,10 @@ dd { margin: 0 }
 dd:empty::before { content: "\2013" }
 [hidden] { display: none !important }
 h2 { margin: 0 0 .25rem; font-size: 1.125rem; line-height: 1.25 }
-.grid { display: grid; gap: 1rem; margin-top: 1rem; align-items: start;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)) }
+.grid { display: grid; gap: 1rem; margin-top: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
 .grid .card { padding: 1.5rem }
+.grid > :last-child { grid-column: 1 / -1 }
 .grid dl, .grid .rows { margin-top: 1rem }
 .grid .fact > :first-child { flex-basis: 7rem }
 .grid .fact > :last-child { flex-basis: 9rem; font-variant-numeric: tabular-nums }

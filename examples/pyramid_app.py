@@ -109,7 +109,9 @@ def switch_organization(request: Request) -> Response:
 
 @view_config(route_name="live")
 def live_page(request: Request) -> Response:
-    return Response(live.page(request.environ), headerlist=[*live.HEADERS.items()])
+    response = Response(live.page(request.environ))
+    response.headers.update(live.HEADERS)
+    return response
 
 
 @view_config(route_name="live_script")
