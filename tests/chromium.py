@@ -134,7 +134,8 @@ class Chromium:
     def open(self, url: str) -> None:
         """Type an address and wait for the page."""
         self._forget_events()
-        assert not self.send("Page.navigate", url=url).get("errorText"), url
+        navigated = self.send("Page.navigate", url=url)
+        assert "errorText" not in navigated, navigated
         self.wait_for("Page.loadEventFired")
 
     def reload(self) -> None:
@@ -164,6 +165,12 @@ class Chromium:
     def follow(self, selector: str) -> None:
         """Click, and wait for the page that comes."""
         self.click(selector)
+        self.wait_for("Page.loadEventFired")
+
+    def follow_script(self, script: str) -> None:
+        """Run a script, and wait for the page that comes."""
+        self._forget_events()
+        self.evaluate(f"void {script}")
         self.wait_for("Page.loadEventFired")
 
     def press(self, key: str) -> None:
