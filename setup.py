@@ -31,7 +31,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["wsgi_authkit", "wsgi_authkit.*"]),
-    package_data={"wsgi_authkit": ["py.typed"]},
+    package_data={"wsgi_authkit": ["py.typed", "static/*"]},
     python_requires=">=3.11",
     install_requires=[
         # GHSA-fh3h-vg37-cc95 and CVE-2024-42353: Location joined with Host.
