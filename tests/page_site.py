@@ -127,17 +127,23 @@ class Visit:
         return self.open(path, tab)
 
     def sign_in(
-        self, user: str = "user_ada", *, lifetime: float = 300, **fields: str
+        self,
+        user: str = "user_ada",
+        *,
+        lifetime: float = 300,
+        return_to: str = "/",
+        **fields: str,
     ) -> FakeSession:
-        """Sign somebody in and return the session at WorkOS; the first tab is on ``/``.
+        """Sign somebody in, in the first tab, and return the session at WorkOS.
 
         :param lifetime: Seconds that every access token lives from now on.
+        :param return_to: The page that the tab is on then.
         :param fields: Of the form at WorkOS, such as ``impersonator_email``.
         """
         workos = self.site.workos
         workos.settings.access_token_lifetime = lifetime
         known = set(workos.sessions)
-        self.open("/auth/sign-in")
+        self.open(f"/auth/sign-in?return_to={return_to}")
         for name, value in fields.items():
             self.browser.evaluate(
                 f"document.querySelector('[name={name}]').value = {json.dumps(value)}"
