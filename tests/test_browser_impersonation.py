@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.chromium import PROGRAM, Chromium
+from tests.chromium import PROGRAM
 from tests.page_site import Site, Visit, running_site, visiting
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
 
 REASON: Final = "Ticket 12: the invoice"
-SUPPORT: Final = {
-    "impersonator_email": "support@example.com",
-    "impersonator_reason": REASON,
-}
 PHONE, DESKTOP = 390, 1280
 
 #: The part of the element that a selector finds.
@@ -52,7 +47,9 @@ def part(selector: str) -> str:
 
 def impersonate(visit: Visit) -> Any:
     """Sign support in as Ada and wait until the page says so."""
-    session = visit.sign_in(**SUPPORT)
+    session = visit.sign_in(
+        impersonator_email="support@example.com", impersonator_reason=REASON
+    )
     visit.browser.until(f"{part('.text')}?.textContent.includes('Acme')")
     return session
 
