@@ -49,6 +49,10 @@ _KEYS: Final = {
 _SHIFT: Final = 8
 
 
+# Third-party cookies are allowed: the site has to be safe where a browser does that.
+_PREFERENCES: Final = {"profile": {"cookie_controls_mode": 0}}
+
+
 class PageLost(Exception):
     """A script did not come to its end, for the page is another one by now."""
 
@@ -325,6 +329,9 @@ def _problem(event: dict[str, Any]) -> str | None:
 def chromium(folder: Path) -> Iterator[Chromium]:
     """Run a Chromium with a fresh profile in ``folder`` while the block runs."""
     assert PROGRAM is not None
+    profile = folder / "Default"
+    profile.mkdir()
+    (profile / "Preferences").write_text(json.dumps(_PREFERENCES))
     for_browser, to_browser = os.pipe()
     from_browser, for_us = os.pipe()
     command = [PROGRAM, *_OPTIONS, f"--user-data-dir={folder}", "about:blank"]

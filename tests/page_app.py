@@ -1,7 +1,7 @@
 """An app whose pages run ``authkit.js``, as strict about scripts as an app can be.
 
 Gunicorn loads it as ``tests.page_app:make_app()``; the settings are WorkOS's own
-environment variables, and :data:`OPTIONS`.
+environment variables, :data:`OPTIONS` and :data:`LOG`.
 
 ``/`` is the page, and ``/api/who`` answers whose access token it was sent. In the
 page's query, ``idle`` has it not subscribe and ``reload`` has it do what it does by
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit import AuthKitMiddleware
 from wsgi_authkit.errors import InvalidToken
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The environment variable with options of the middleware, a JSON object.
 OPTIONS: Final = "PAGE_APP_OPTIONS"
+#: Of a file that gets a line for every response, before that is sent: method, path,
+#: status, and whether a session cookie came with the request.
+LOG: Final = "PAGE_APP_LOG"
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'"
@@ -99,7 +104,23 @@ def make_app() -> WSGIApplication:
     # As an API elsewhere would, which knows no session and has a clock that is right.
     key_set = KeySet(lambda: middleware.api.fetch_jwks())
     verifier = TokenVerifier(key_set=key_set, leeway=0)
-    return middleware
+    return _logging(middleware, Path(os.environ[LOG]))
+
+
+def _logging(app: WSGIApplication, log: Path) -> WSGIApplication:
+    def application(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        def logged(status: str, headers: list[tuple[str, str]], /, *exc: Any) -> Any:
+            with log.open("a", encoding="utf-8") as stream:
+                has_session = "wos-session=" in environ.get("HTTP_COOKIE", "")
+                what = environ["REQUEST_METHOD"], environ["PATH_INFO"], status[:3]
+                stream.write(json.dumps([*what, has_session]) + "\n")
+            return start_response(status, headers, *exc)
+
+        return app(environ, logged)
+
+    return application
 
 
 def _answer_who(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.chromium import Chromium, chromium
 from tests.harness import PASSWORD
-from tests.page_app import OPTIONS
+from tests.page_app import LOG, OPTIONS
 from tests.servers import free_port, gunicorn, running
 from wsgi_authkit.testing import FakeSession, FakeWorkOS, serve
 
@@ -38,15 +38,14 @@ class Site:
     #: Origins.
     url: str
     workos_url: str
-    access_log: Path
+    log: Path
 
     @property
     def requests(self) -> list[Request]:
-        """Every request since the visit began, in the order of the answers."""
+        """Every request that was answered since the visit began."""
         found = []
-        for line in self.access_log.read_text("utf-8").splitlines():
-            method, path, status, cookies = line.split(" ", 3)
-            has_session = "wos-session=" in cookies
+        for line in self.log.read_text("utf-8").splitlines():
+            method, path, status, has_session = json.loads(line)
             found.append(Request(f"{method} {path}", int(status), has_session))
         return found
 
@@ -72,7 +71,7 @@ def running_site(
     :param settings: More of WorkOS's environment variables.
     """
     port = free_port()
-    log = folder / "access.log"
+    log = folder / "requests.log"
     # Another host than the site's: cookies do not care about ports.
     workos = FakeWorkOS.with_demo_data()
     with serve(workos) as served:
@@ -85,14 +84,9 @@ def running_site(
             "WORKOS_API_PORT": str(served.port),
             "WORKOS_API_HTTPS": "false",
             OPTIONS: json.dumps({"sign_out_return_to": "/", **(options or {})}),
+            LOG: str(log),
         }
-        server = gunicorn(
-            port,
-            *_GTHREAD,
-            f"--access-logfile={log}",
-            "--access-logformat=%(m)s %(U)s %(s)s %({cookie}i)s",
-            factory=_FACTORY,
-        )
+        server = gunicorn(port, *_GTHREAD, factory=_FACTORY)
         with running(server, port, folder, {**environ, **(settings or {})}):
             yield Site(workos, f"http://localhost:{port}", served.url, log)
 
@@ -160,6 +154,6 @@ def visiting(site: Site, folder: Path) -> Iterator[Visit]:
     site.workos.recover()
     site.workos.reset_calls()
     site.workos.settings.access_token_lifetime = 300
-    site.access_log.write_bytes(b"")
+    site.log.write_bytes(b"")
     with chromium(folder) as browser:
         yield Visit(site, browser)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.chromium import PROGRAM, Chromium
+from tests.chromium import PROGRAM
 from tests.page_site import Site, Visit, running_site, visiting
 from tests.servers import until
 from wsgi_authkit.testing import serve
@@ -178,13 +178,19 @@ def visit(site: Site, attacker: str, tmp_path: Path) -> Iterator[Visit]:
         assert visit.browser.evaluate("authkit.getState().organizationId") == "org_acme"
 
 
-def arrived_with_session(visit: Visit, line: str) -> set[bool]:
-    """Return whether such requests had the session cookie, empty for no request."""
-    return {each.has_session for each in visit.site.requests if each.line == line}
+def answers(visit: Visit, line: str) -> tuple[set[int], set[bool]]:
+    """Return how requests were answered, and whether they had the session cookie."""
+    found = [request for request in visit.site.requests if request.line == line]
+    return {each.status for each in found}, {each.has_session for each in found}
+
+
+def comes_along(setting: tuple[str, str]) -> bool:
+    """Return whether the session cookie does, with what the attacker's page sends."""
+    return setting != ("127.0.0.1", "lax")
 
 
 def test_page_of_another_origin_reads_nothing(
-    visit: Visit, setting: tuple[str, str]
+    visit: Visit, attacker: str, setting: tuple[str, str]
 ) -> None:
     paths = (
         "/auth/session",
@@ -197,80 +203,63 @@ def test_page_of_another_origin_reads_nothing(
             url = json.dumps(visit.site.url + path)
             assert visit.browser.evaluate(f"({attack})({url})") is None, (name, path)
 
-    comes_along = setting != ("127.0.0.1", "lax")
-    assert arrived_with_session(visit, "GET /auth/token") == {comes_along}
-    answers = [each for each in visit.site.requests if each.line == "GET /auth/token"]
-    assert {each.status for each in answers} == {403}
+    for line in ("GET /auth/session", "GET /auth/token"):
+        statuses, had_session = answers(visit, line)
+        assert statuses == {403}
+        # A module is asked for without cookies.
+        assert (True in had_session) == comes_along(setting)
+
+    for path in ("/auth/session", "/auth/token"):
+        visit.browser.open(attacker)
+        visit.site.log.write_bytes(b"")
+        # A link brings the cookie, of whatever SameSite but strict.
+        visit.browser.follow_script(f"(location.href = '{visit.site.url}{path}')")
+        assert visit.browser.url == visit.site.url + path
+        assert "cross_origin" in visit.browser.text
+        assert "ada@example.com" not in visit.browser.text
+        assert answers(visit, f"GET {path}") == ({403}, {True})
 
 
 def test_page_of_another_origin_sets_nothing_off(
-    visit: Visit, setting: tuple[str, str]
+    visit: Visit, attacker: str, setting: tuple[str, str]
 ) -> None:
-    for path in ("refresh", "switch-organization", "sign-out"):
+    for path in ("/auth/refresh", "/auth/switch-organization", "/auth/sign-out"):
+        arguments = f"{json.dumps(visit.site.url + path)}, {json.dumps(FIELDS)}"
+        visit.browser.open(attacker)
         for attack in SENDS.values():
-            url = json.dumps(f"{visit.site.url}/auth/{path}")
-            visit.browser.evaluate(
-                f"({attack})({url}, {json.dumps(FIELDS)}).catch(() => null)"
-            )
-        posted = f"POST /auth/{path}"
-        # Of a form too, whose cookies go along with the page that it brings.
-        comes_along = setting != ("127.0.0.1", "lax")
-        assert arrived_with_session(visit, posted) == {comes_along}
-        answers = [each for each in visit.site.requests if each.line == posted]
-        assert {each.status for each in answers} == {403}
+            visit.browser.evaluate(f"({attack})({arguments}).catch(() => null)")
+        # With a page that shows what comes of it.
+        visit.browser.follow_script(f"submit({arguments}, '', '_top')")
+
+        assert visit.browser.url == visit.site.url + path
+        assert answers(visit, f"POST {path}") == ({403}, {comes_along(setting)})
 
 
-@pytest.mark.parametrize("path", ["session", "token"])
-def test_link_of_another_origin_shows_nothing(visit: Visit, path: str) -> None:
-    visit.browser.follow_script(f"(location.href = '{visit.site.url}/auth/{path}')")
-
-    assert visit.browser.url.startswith(visit.site.url)
-    assert "cross_origin" in visit.browser.text
-    assert "ada@example.com" not in visit.browser.text
-    # This one does bring the cookie, of whatever SameSite but strict.
-    assert arrived_with_session(visit, f"GET /auth/{path}") == {True}
+@pytest.fixture(scope="module")
+def friend() -> Iterator[str]:
+    """An origin that is listed."""
+    with serve(attacking_page, "localhost") as served:
+        yield served.url
 
 
-@pytest.mark.parametrize("path", ["refresh", "switch-organization", "sign-out"])
-def test_form_of_another_origin_that_brings_a_page_changes_nothing(
-    visit: Visit, path: str
+@pytest.fixture(scope="module")
+def allowing_site(
+    friend: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    options = {"allowed_origins": [friend]}
+    with running_site(tmp_path_factory.mktemp("allowing"), options) as site:
+        yield site
+
+
+def test_page_of_an_origin_that_is_listed_does_all_of_it(
+    allowing_site: Site, friend: str, tmp_path: Path
 ) -> None:
-    url = json.dumps(f"{visit.site.url}/auth/{path}")
-    visit.browser.follow_script(f"submit({url}, {json.dumps(FIELDS)}, '', '_top')")
-
-    [request] = [
-        each for each in visit.site.requests if each.line == f"POST /auth/{path}"
-    ]
-    assert request.status == 403
-
-
-class TestAllowedOrigin:
-    """A page of another origin that is listed may do all of it."""
-
-    @pytest.fixture(scope="class")
-    def friend(self) -> Iterator[str]:
-        with serve(attacking_page, "localhost") as served:
-            yield served.url
-
-    @pytest.fixture(scope="class")
-    def site(
-        self, friend: str, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[Site]:
-        options = {"allowed_origins": [friend]}
-        with running_site(tmp_path_factory.mktemp("allowed"), options) as site:
-            yield site
-
-    @pytest.fixture
-    def tab(self, site: Site, friend: str, tmp_path: Path) -> Iterator[Chromium]:
-        with visiting(site, tmp_path) as visit:
-            visit.sign_in(return_to="/page.css")
-            visit.browser.open(friend)
-            yield visit.browser
-            assert visit.problems == []
-
-    def test_its_page_uses_the_module(self, tab: Chromium, site: Site) -> None:
+    with visiting(allowing_site, tmp_path) as visit:
+        visit.sign_in(return_to="/page.css")
+        tab = visit.browser
+        tab.open(friend)
         tab.evaluate(
-            f"import('{site.url}/auth/authkit.js')"
+            f"import('{allowing_site.url}/auth/authkit.js')"
             ".then((authkit) => { window.authkit = authkit })"
         )
 
@@ -279,12 +268,20 @@ class TestAllowedOrigin:
         switched = tab.evaluate("authkit.switchToOrganization('org_globex')")
         assert switched["organizationId"] == "org_globex"
         tab.evaluate("void authkit.signOut()")
-        assert until(lambda: site.workos.count("logout") == 1)
+        assert until(lambda: allowing_site.workos.count("logout") == 1)
+        assert visit.problems == []
 
-    def test_a_page_beside_it_reads_nothing(self, tab: Chromium, site: Site) -> None:
-        with serve(attacking_page, "localhost") as stranger:
-            tab.open(stranger.url)
-            attack, url = READS["fetch"], f"{site.url}/auth/session"
-            assert tab.evaluate(f"({attack})('{url}')") is None
 
-        assert site.count("GET /auth/session") == 1
+def test_page_of_an_origin_beside_it_does_none(
+    allowing_site: Site, tmp_path: Path
+) -> None:
+    with (
+        visiting(allowing_site, tmp_path) as visit,
+        serve(attacking_page, "localhost") as stranger,
+    ):
+        visit.sign_in(return_to="/page.css")
+        visit.browser.open(stranger.url)
+        url = f"{allowing_site.url}/auth/session"
+
+        assert visit.browser.evaluate(f"({READS['fetch']})('{url}')") is None
+        assert allowing_site.count("GET /auth/session") == 1
