@@ -99,6 +99,7 @@ function showUser(user) {
   }
   // The header is of when the page was loaded.
   find(".who").hidden = (user?.id ?? "") !== find("#live").dataset.user;
+  if (!user) notice("#expiring");
   say("name", user?.name ?? "");
   say("email", user?.email ?? "");
 }
@@ -125,7 +126,7 @@ async function showToken(accessToken) {
   renewals += 1;
   say("token", accessToken ? `${accessToken.slice(0, 12)}…` : "");
   say("issued", claims.iat ? timeOf(claims.iat) : "");
-  say("renewed", renewals === 1 ? "once" : `${renewals} times`);
+  say("renewed", ["Not yet", "Once"][renewals] ?? `${renewals} times`);
   tick();
 }
 
@@ -236,7 +237,7 @@ channel.onmessage = ({ data: { from, what, isAnswer } }) => {
 const ASKED = { token: "asks for the token", session: "asks who is signed in" };
 new PerformanceObserver((list) => {
   for (const { name } of list.getEntries()) {
-    const what = ASKED[new URL(name).pathname.split("/auth/")[1]];
+    const what = ASKED[name.split("/auth/").at(-1)];
     if (what) tell(what);
   }
 }).observe({ type: "resource", buffered: true });

@@ -54,7 +54,7 @@ how things were when it was loaded.</p>
 </div>
 <div class="grid">
 {who(environ)}{token(environ)}{organizations(environ)}{end(environ)}\
-{recent(environ)}{impersonation(environ)}{tabs(environ)}</div>
+{recent(environ)}{impersonation(environ)}{tabs()}</div>
 <authkit-impersonation></authkit-impersonation>
 <script type="module" src="{escape(pages.link(environ, SCRIPT_PATH))}"></script>
 """,
@@ -171,8 +171,9 @@ def impersonation(environ: Mapping[str, Any]) -> str:
     return signed_in_card(
         environ,
         "Impersonation",
-        "Support staff can use the app as somebody else, in a frame that says so. They "
-        "start in the dashboard of WorkOS; at the fake one, where people sign in.",
+        "Support staff can use the app as somebody else, in a frame that says so. It "
+        "starts in the dashboard of WorkOS; at the fake one, below the people who can "
+        "sign in.",
         f"""\
 {facts(known)}\
 <p class="actions"><a class="button" href="{escape(again)}">Impersonate somebody</a></p>
@@ -180,13 +181,12 @@ def impersonation(environ: Mapping[str, Any]) -> str:
     )
 
 
-def tabs(environ: Mapping[str, Any]) -> str:
-    return signed_in_card(
-        environ,
+def tabs() -> str:
+    return card(
         "Tabs",
-        "Open a second one, beside this: refresh, switch or sign out in one of them, "
-        "and see what the other does. Whatever is due, one tab does it for all.",
         f"""\
+<p>Open a second one, beside this: refresh, switch or sign out in one of them, and see
+what the other does. Whatever is due, one tab does it for all.</p>
 {facts({"This tab": ("tab", ""), "Others": ("others", "")})}\
 <p class="actions"><a class="button" href="" target="_blank">Open another tab</a></p>
 <div class="log" role="region" aria-label="What tabs have done" tabindex="0">

@@ -333,7 +333,7 @@ dd:empty::before { content: "\2013" }
 h2 { margin: 0 0 .25rem; font-size: 1.125rem; line-height: 1.25 }
 .grid { display: grid; gap: 1rem; margin-top: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
-.grid .card { padding: 1.5rem }
+#live, .grid .card { padding: 1.5rem }
 .grid > :last-child { grid-column: 1 / -1 }
 .grid dl, .grid .rows { margin-top: 1rem }
 .grid .fact > :first-child { flex-basis: 7rem }
