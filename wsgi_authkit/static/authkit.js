@@ -414,7 +414,7 @@ class AuthKit {
       if (isNews) this.#tell();
       return auth;
     } catch (error) {
-      this.#set({ error, loading: false });
+      this.#fail(error);
       throw error;
     }
   }
@@ -430,7 +430,7 @@ class AuthKit {
       );
     } catch (error) {
       if (error.status === 401) return;
-      this.#set({ error });
+      this.#fail(error);
       if (!error.isTransient || !this.#isValid()) throw error;
     }
   }
@@ -515,6 +515,11 @@ class AuthKit {
         globalThis.reportError?.(error);
       }
     }
+  }
+
+  #fail(error) {
+    this.#retryAfter = (error.retryAfter ?? 0) * 1000;
+    this.#set({ error, loading: false });
   }
 
   #isNews(auth) {
@@ -628,6 +633,7 @@ class AuthKit {
     clearTimeout(this.#timer);
     if (this.#listeners.size === 0) return;
     let isDone = true;
+    this.#retryAfter = 0;
     try {
       if (this.#state.user === undefined) await this.getAuth();
       if (this.#state.user && this.#wantsToken() && !this.#isFresh()) {
@@ -635,10 +641,8 @@ class AuthKit {
         // A server that cannot reach WorkOS hands out the same one.
         isDone = this.#isFresh() || this.#state.user === null;
       }
-      this.#retryAfter = 0;
-    } catch (error) {
-      isDone = false;
-      this.#retryAfter = (error.retryAfter ?? 0) * 1000;
+    } catch {
+      isDone = false; // `error` of the state says why
     }
     this.#failures = isDone ? 0 : this.#failures + 1;
   }
