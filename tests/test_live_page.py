@@ -165,7 +165,8 @@ def test_page_says_that_it_needs_its_script(page: Page) -> None:
 
 @in_chromium
 def test_page_is_told_of_the_coming_end_and_of_the_end(tmp_path: Path) -> None:
-    with opened(tmp_path, "--session-lifetime=8") as page:
+    lifetimes = ("--session-lifetime=8", "--access-token-lifetime=4")
+    with opened(tmp_path, *lifetimes) as page:
         page.sign_in()
 
         page.until_text("Your session ends at ")
