@@ -148,12 +148,15 @@ def running(
         server.kill()
 
 
-def gunicorn(port: int, *options: str) -> list[str]:
-    """Return the command that serves the site with Gunicorn."""
+def gunicorn(port: int, *options: str, factory: str = FACTORY) -> list[str]:
+    """Return the command that serves the site with Gunicorn.
+
+    :param factory: What makes another app.
+    """
     return [
         *(sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}"),
         *("--worker-tmp-dir=/tmp", "--timeout=60", "--graceful-timeout=5"),
-        *(*options, f"{FACTORY}()"),
+        *(*options, f"{factory}()"),
     ]
 
 
