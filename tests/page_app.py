@@ -100,7 +100,9 @@ def make_app() -> WSGIApplication:
         return [content.encode()]
 
     options = json.loads(os.environ[OPTIONS])
-    middleware = AuthKitMiddleware(app, **{"exclude_paths": ["/api/:path*"], **options})
+    # Chromium asks for the icon of whatever it shows, a refusal to another site too.
+    excluded = ["/api/:path*", "/favicon.ico"]
+    middleware = AuthKitMiddleware(app, **{"exclude_paths": excluded, **options})
     # As an API elsewhere would, which knows no session and has a clock that is right.
     key_set = KeySet(lambda: middleware.api.fetch_jwks())
     verifier = TokenVerifier(key_set=key_set, leeway=0)
