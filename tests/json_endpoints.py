@@ -135,3 +135,79 @@ def assert_cross_origin(response: Response) -> None:
     assert response.status == 403
     assert response.json()["error"]["code"] == "cross_origin"
     assert_guarded(response)
+
+
+def two_organizations(**options: Any) -> Harness:
+    """Return :func:`in_organization`, where she is a member of ``org_looms`` too."""
+    harness = in_organization(**options)
+    add_member(harness, "org_looms")
+    return harness
+
+
+def add_member(harness: Harness, organization_id: str, **options: Any) -> None:
+    """Make her a member of another organization."""
+    organization = harness.workos.add_organization(
+        "Looms", id=organization_id, **options
+    )
+    harness.workos.add_membership(harness.ada, organization)
+
+
+def revoke(harness: Harness) -> None:
+    """End her sessions at WorkOS."""
+    for session_id in harness.workos.sessions:
+        harness.workos.revoke_session(session_id)
+
+
+#: Who proves that a page of this site asks, which POST needs.
+PROVEN: Final = [
+    pytest.param({"Sec-Fetch-Site": "same-origin"}, id="same-origin"),
+    pytest.param({"Sec-Fetch-Site": None, "Origin": ORIGIN}, id="Origin"),
+]
+UNPROVEN: Final = [
+    *STRANGERS,
+    pytest.param({"Sec-Fetch-Site": "none"}, id="none"),
+    pytest.param({"Sec-Fetch-Site": None, "Origin": None}, id="neither"),
+]
+
+#: What is posted and cannot be read as a JSON object.
+UNREADABLE: Final = [
+    pytest.param(b"{", id="broken"),
+    pytest.param(b"\xff\xfe\x00", id="bytes"),
+    pytest.param(b"[]", id="list"),
+    pytest.param(b'"org_looms"', id="string"),
+    pytest.param(b"null", id="null"),
+    pytest.param(b"[" * 8000, id="deep lists"),
+    pytest.param(b'{"a":' * 2000 + b"1" + b"}" * 2000, id="deep objects"),
+    pytest.param(b'{"a":' + b"9" * 8000 + b"}", id="huge number"),
+    pytest.param(
+        b'{"organizationId":"org_engines","organizationId":"org_looms"}', id="twice"
+    ),
+    pytest.param(b'{"organizationId":"' + b"x" * 16384 + b'"}', id="too large"),
+]
+#: What cannot name an organization.
+NO_ORGANIZATIONS: Final = [
+    b'{"organizationId":""}',
+    b'{"organizationId":1}',
+    b'{"organizationId":true}',
+    b'{"organizationId":["org_looms"]}',
+    b'{"organizationId":{"id":"org_looms"}}',
+    b'{"organizationId":NaN}',
+    b'{"organizationId":"org\\r\\nSet-Cookie: a=b"}',
+    b'{"organizationId":"org\\u0000"}',
+    b'{"organizationId":"\\ud800"}',
+    b'{"organizationId":"' + b"x" * 201 + b'"}',
+]
+
+
+def post_raw(harness: Harness, path: str, body: bytes, **options: Any) -> Response:
+    """Have a script of the page post something as JSON."""
+    headers = {"Content-Type": "application/json", **options.pop("headers", {})}
+    return harness.client.post(path, fetch=True, body=body, headers=headers, **options)
+
+
+def assert_invalid(harness: Harness, response: Response) -> None:
+    """Check the refusal of a body, before any effect."""
+    assert response.status == 400
+    assert response.json()["error"]["code"] == "invalid_request"
+    assert_guarded(response)
+    assert_without_effect(harness, response)
