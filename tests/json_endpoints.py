@@ -194,6 +194,7 @@ NO_ORGANIZATIONS: Final = [
     b'{"organizationId":NaN}',
     b'{"organizationId":"org\\r\\nSet-Cookie: a=b"}',
     b'{"organizationId":"org\\u0000"}',
+    b'{"organizationId":"\\u00e9"}',
     b'{"organizationId":"\\ud800"}',
     b'{"organizationId":"' + b"x" * 201 + b'"}',
 ]
