@@ -18,6 +18,7 @@ from tests.json_endpoints import (
     two_organizations,
 )
 from tests.sites import answer, cookie_of, make_site
+from wsgi_authkit import ConfigurationError
 
 # WebOb 1.8 imports `cgi`, which Python 3.11 and 3.12 warn of.
 pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
@@ -91,6 +92,11 @@ SHARED = {
     "Access-Control-Allow-Credentials": "true",
     "Access-Control-Expose-Headers": "Date, Retry-After",
 }
+
+
+def test_one_origin_without_a_list_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="allowed_origins must be a list"):
+        make_site(allowed_origins=SHOP)
 
 
 # For them

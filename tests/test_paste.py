@@ -113,6 +113,9 @@ def test_text_becomes_what_each_option_is(load: Load) -> None:
         "    https://one.example/\n"
         "    # a comment\n"
         "    https://two.example/\n"
+        "allowed_origins =\n"
+        "    https://shop.example\n"
+        "    http://localhost:5173\n"
         "refresh_buffer = 2.5\n"
         "debug = no\n"
         "cookie_max_age = 3600\n"
@@ -133,6 +136,7 @@ def test_text_becomes_what_each_option_is(load: Load) -> None:
         "https://one.example/",
         "https://two.example/",
     )
+    assert options.allowed_origins == ("https://shop.example", "http://localhost:5173")
     assert options.refresh_buffer == 2.5
     assert options.debug is False
     assert config.cookie_max_age == 3600
