@@ -98,7 +98,7 @@ class SessionDetails:
             return self._questions.ask(f"{kind} {identifier}", ask)
         except APIError as error:
             if self._time_to_log:
-                log.warning("WorkOS cannot be asked for a %s: %s", kind, error)
+                log.warning("WorkOS cannot be asked (%s): %s", kind, error)
             self._ledger.set(kind, identifier, {}, UNKNOWN_LIFETIME, late=False)
             return {}
 
