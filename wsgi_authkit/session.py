@@ -364,6 +364,11 @@ class AnonymousSession(_Grants):
         return {"user": None}
 
 
+#: Shared by all requests without a session cookie, and on excluded paths.
+NO_COOKIE: Final = AnonymousSession("no_cookie")
+EXCLUDED: Final = AnonymousSession("excluded")
+
+
 def make_session(
     payload: SessionPayload,
     claims: Mapping[str, Any],
