@@ -282,7 +282,11 @@ class AuthKitMiddleware:
         for claim in self._claims:
             if claim in environ:
                 del environ[claim]
-        endpoint, access = self._route(environ)
+        script, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+        if len(script) + len(path) > _REMEMBERED_LENGTH:
+            endpoint, access = self._find_route(script, path)
+        else:
+            endpoint, access = self._remembered_route(script, path)
         if (
             endpoint is not None
             or self._looks_closer
@@ -290,17 +294,24 @@ class AuthKitMiddleware:
         ):
             return self._answer(site, environ, start_response, endpoint, access)
         session: Session | AnonymousSession | None = EXCLUDED
+        cookies = environ.get("HTTP_COOKIE", "")
         if access != "excluded":
-            session = site.service.recall(environ.get("HTTP_COOKIE", ""))
-        if session is None or (access == "protected" and not session):
+            session = site.service.recall(cookies)
+        if session is None or (access == "protected" and session is NO_COOKIE):
             return self._answer(site, environ, start_response, endpoint, access)
-        auth = Auth(environ, session, site.service.clock(), self._make_context)
+        nobody = session is NO_COOKIE or session is EXCLUDED
+        at = 0.0 if nobody else site.service.clock()
+        auth = Auth(environ, session, at, self._make_context)
         # Both keys, so that no outer value shines through.
         environ[AUTH_KEY] = auth
         environ[SESSION_KEY] = session
         if self._options.remote_user is not None:
             publish(environ, session, self._options.remote_user)
-        complete = self._private if session or _is_private(environ, session) else None
+        complete = None
+        if session is not EXCLUDED and (
+            not nobody or "HTTP_AUTHORIZATION" in environ or EAGER_COOKIE in cookies
+        ):
+            complete = self._private
         return self._app(
             environ, answering(auth, start_response, complete, self._rewrite)
         )
@@ -389,14 +400,8 @@ class AuthKitMiddleware:
         """
         return self.service.save_session(value, redirect_uri=url).headers
 
-    def _route(self, environ: WSGIEnvironment) -> _Route:
-        """Return which endpoint answers a request, or what its path asks for."""
-        script, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
-        if len(script) + len(path) > _REMEMBERED_LENGTH:
-            return self._find_route(script, path)
-        return self._remembered_route(script, path)
-
     def _find_route(self, script: str, path: str) -> _Route:
+        """Return which endpoint answers a request, or what its path asks for."""
         if path.startswith(self._mount_prefix):
             endpoint = MOUNTED.get(path[len(self._options.mount) :])
             if endpoint is not None:
@@ -453,14 +458,6 @@ class AuthKitMiddleware:
             secure = context.service.config.secure_cookies()
             extra = [*extra, *take_back(secure=secure)]
         return status, override_cookies(headers, list(dict.fromkeys(extra)))
-
-
-def _is_private(environ: WSGIEnvironment, session: Session | AnonymousSession) -> bool:
-    """Say whether a response to somebody unknown depends on who asks all the same."""
-    return session is not EXCLUDED and (
-        "HTTP_AUTHORIZATION" in environ
-        or EAGER_COOKIE in environ.get("HTTP_COOKIE", "")
-    )
 
 
 def _warn(options: Options, *, allow_insecure: bool) -> None:
