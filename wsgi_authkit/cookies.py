@@ -152,6 +152,8 @@ def sole_cookie(header: str, name: str) -> str | None:
 
 
 def _mentioning(header: str, name: str) -> list[tuple[str, str]]:
+    if name not in header:
+        return []
     # Most requests carry cookies of others too; those are not taken apart.
     return _parse([pair for pair in header.split(";") if name in pair])
 
