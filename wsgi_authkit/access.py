@@ -180,16 +180,21 @@ _METHOD_OVERRIDES: Final = (
 
 def is_prefetch(environ: WSGIEnvironment) -> bool:
     """Say whether the browser fetches ahead of a navigation that may never come."""
-    purposes = (
-        environ.get("HTTP_SEC_PURPOSE", ""),
-        environ.get("HTTP_PURPOSE", ""),
-        environ.get("HTTP_X_PURPOSE", ""),
-        environ.get("HTTP_X_MOZ", ""),
-    )
-    return any(
-        "prefetch" in purpose.lower() or "preview" in purpose.lower()
-        for purpose in purposes
-    )
+    for header in _PURPOSES:
+        # Nearly no request has one of them.
+        if header in environ:
+            purpose = environ[header].lower()
+            if "prefetch" in purpose or "preview" in purpose:
+                return True
+    return False
+
+
+_PURPOSES: Final = (
+    "HTTP_SEC_PURPOSE",
+    "HTTP_PURPOSE",
+    "HTTP_X_PURPOSE",
+    "HTTP_X_MOZ",
+)
 
 
 def prefers_html(environ: WSGIEnvironment) -> bool:

@@ -265,6 +265,7 @@ class AuthKitMiddleware:
         self._options = options
         self._mount_prefix = f"{options.mount}/"
         self._public_logged = False
+        self._complete = partial(private, on_public=self._log_public)
         self._claims = claims(options.remote_user)
         # Most requests are for few paths, and what is there never changes.
         self._remembered_route = lru_cache(maxsize=_REMEMBERED)(self._find_route)
@@ -294,13 +295,19 @@ class AuthKitMiddleware:
         ):
             return self._answer(site, environ, start_response, endpoint, access)
         session: Session | AnonymousSession | None = EXCLUDED
+        result: AuthResult | None = None
+        at = site.service.clock()
         cookies = environ.get("HTTP_COOKIE", "")
         if access != "excluded":
-            session = site.service.recall(cookies)
-        if session is None or (access == "protected" and session is NO_COOKIE):
-            return self._answer(site, environ, start_response, endpoint, access)
+            session = site.service.recall(cookies, at)
+            if session is None:
+                result = identify(site.service, self._options, environ)
+                session, at = result.session, result.at
+        if (access == "protected" and not session) or (
+            result is not None and _has_news(result)
+        ):
+            return self._answer(site, environ, start_response, None, access, result)
         nobody = session is NO_COOKIE or session is EXCLUDED
-        at = 0.0 if nobody else site.service.clock()
         auth = Auth(environ, session, at, self._make_context)
         # Both keys, so that no outer value shines through.
         environ[AUTH_KEY] = auth
@@ -311,7 +318,7 @@ class AuthKitMiddleware:
         if session is not EXCLUDED and (
             not nobody or "HTTP_AUTHORIZATION" in environ or EAGER_COOKIE in cookies
         ):
-            complete = self._private
+            complete = self._complete
         return self._app(
             environ, answering(auth, start_response, complete, self._rewrite)
         )
@@ -323,15 +330,20 @@ class AuthKitMiddleware:
         start_response: StartResponse,
         endpoint: Endpoint | None,
         access: Access,
+        result: AuthResult | None = None,
     ) -> Iterable[bytes]:
-        """Answer a request that one look is not enough for."""
+        """Answer a request that one look is not enough for.
+
+        :param result: Who makes it, where that is known; finding out once more could
+            refresh a session twice.
+        """
         choice = site.redirect_uris.choice(environ)
         service = site.service.with_redirect_uri(choice.uri)
         if access == "excluded":
             result = AuthResult(session=EXCLUDED)
         elif endpoint is not None or is_preflight(environ):
             access, result = "public", AuthResult(session=NO_COOKIE)
-        else:
+        elif result is None:
             result = identify(service, self._options, environ)
         context = RequestContext(
             service, self._options, environ, result, site.redirect_uris, choice
@@ -430,10 +442,7 @@ class AuthKitMiddleware:
             ]
         if not extra and not context.is_private:
             return status, headers
-        return status, self._private([*headers, *dict.fromkeys(extra)])
-
-    def _private(self, headers: list[Header]) -> list[Header]:
-        return private(headers, self._log_public)
+        return status, self._complete([*headers, *dict.fromkeys(extra)])
 
     def _log_public(self) -> None:
         if self._public_logged:
@@ -458,6 +467,17 @@ class AuthKitMiddleware:
             secure = context.service.config.secure_cookies()
             extra = [*extra, *take_back(secure=secure)]
         return status, override_cookies(headers, list(dict.fromkeys(extra)))
+
+
+def _has_news(result: AuthResult) -> bool:
+    """Say whether there is more to a result than who makes the request."""
+    return bool(
+        result.headers
+        or result.error is not None
+        or result.refresh_token is not None
+        # Whether its response is private depends on what else came along.
+        or result.session.reason == "no_cookie"
+    )
 
 
 def _warn(options: Options, *, allow_insecure: bool) -> None:

@@ -37,6 +37,12 @@ _VARY: Final[Header] = ("Vary", "Cookie")
 # What is replaced or merged; most responses have nothing of it.
 _RULED: Final = _TARGETED | {"cache-control", "pragma", "expires", "vary"}
 
+# Written like this they need no closer look; any other spelling gets one.
+_HARMLESS: Final = frozenset(
+    {"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Location"}
+    | {"Last-Modified", "Set-Cookie", "Date", "Server", "X-Content-Type-Options"}
+)
+
 # On everything that the middleware itself answers.
 _COMMON: Final[tuple[Header, ...]] = (
     *_PRIVATE,
@@ -266,6 +272,8 @@ def private(
     :param on_public: Called where shared caches were asked to keep the response.
     """
     for header in headers:
+        if header[0] in _HARMLESS:
+            continue
         name = header[0].lower()
         if name in _RULED or name.endswith(_TARGETED_ENDING):
             if on_public is not None and is_public(headers):

@@ -294,12 +294,15 @@ class AuthKitService:
             self._visit(cookies, navigation=navigation), context
         )
 
-    def recall(self, cookies: str) -> Session | AnonymousSession | None:
+    def recall(
+        self, cookies: str, now: float | None = None
+    ) -> Session | AnonymousSession | None:
         """Return who makes a request, where one look at the header is enough to know.
 
         ``None`` where :meth:`with_auth` has to say, which never contradicts this.
 
         :param cookies: The ``Cookie`` header.
+        :param now: The time, in Unix seconds, for who has just asked for it.
         """
         name = self._sole_name
         if name is None:
@@ -307,7 +310,10 @@ class AuthKitService:
         if name not in cookies:
             return NO_COOKIE
         value = sole_cookie(cookies, name)
-        return None if value is None else self._state.cache.get(value)
+        if value is None:
+            return None
+        state = self._states.get(os.getpid()) or self._state
+        return state.cache.get(value, now)
 
     def _visit(
         self,

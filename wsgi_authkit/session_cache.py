@@ -78,17 +78,18 @@ class SessionCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, value: str) -> Session | None:
+    def get(self, value: str, now: float | None = None) -> Session | None:
         """Return the session of a cookie value that was verified, if it still counts.
 
         :param value: The whole value; it is compared and not only hashed.
+        :param now: The time, in Unix seconds, for who has just asked for it.
         """
         entry = self._entries.get(value)
         if entry is None:
             return None
         session, keys, since, until, deadline = entry
         if (
-            since <= self._clock() < until
+            since <= (self._clock() if now is None else now) < until
             and self._monotonic() < deadline
             and keys == self._generation()
         ):
