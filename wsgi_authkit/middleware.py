@@ -294,15 +294,13 @@ class AuthKitMiddleware:
             or environ["REQUEST_METHOD"] == "OPTIONS"
         ):
             return self._answer(site, environ, start_response, endpoint, access)
-        session: Session | AnonymousSession | None = EXCLUDED
+        service, cookies = site.service, environ.get("HTTP_COOKIE", "")
+        at = service.clock()
+        session = EXCLUDED if access == "excluded" else service.recall(cookies, at)
         result: AuthResult | None = None
-        at = site.service.clock()
-        cookies = environ.get("HTTP_COOKIE", "")
-        if access != "excluded":
-            session = site.service.recall(cookies, at)
-            if session is None:
-                result = identify(site.service, self._options, environ)
-                session, at = result.session, result.at
+        if session is None:
+            result = identify(service, self._options, environ)
+            session, at = result.session, result.at
         if (access == "protected" and not session) or (
             result is not None and _has_news(result)
         ):
