@@ -15,8 +15,9 @@ from tests.harness import PASSWORD, Harness
 from tests.sites import EXPIRING, cookie_of, make_site, navigation
 from tests.test_request_session import Site as SwitchingSite
 from tests.test_session_reader import CountingEncryption
+from wsgi_authkit import AuthKitService
 from wsgi_authkit.cookies import COOKIE_BUDGET, session_candidates, sole_cookie
-from wsgi_authkit.seal import looks_sealed
+from wsgi_authkit.seal import IronEncryption, looks_sealed
 from wsgi_authkit.session import Session, make_session, parse_payload
 from wsgi_authkit.session_cache import MAX_AGE, VALUE_BUDGET, SessionCache
 from wsgi_authkit.session_storage import CookieSessionStorage
@@ -448,3 +449,21 @@ def test_kept_sessions_change_no_answer() -> None:
             assert seen == careful, header
 
     assert hits > 300
+
+
+def test_what_has_not_the_form_of_a_session_is_turned_away_at_a_look() -> None:
+    site = make_site()
+    seen = site.middleware.service.recall("a=b; wos-session=junk")
+
+    assert seen == site.middleware.service.with_auth("wos-session=junk").session
+    assert run(site.middleware, navigation("wos-session=junk")).json()["reason"] == (
+        "invalid_cookie"
+    )
+
+
+def test_encryption_of_ones_own_is_asked_whatever_the_form() -> None:
+    site = make_site()
+    config = site.config
+    own = AuthKitService(config, encryption=IronEncryption(config.cookie_password))
+
+    assert own.recall("wos-session=junk") is None

@@ -49,6 +49,7 @@ from wsgi_authkit.results import (
 )
 from wsgi_authkit.seal import Encryption, IronEncryption, looks_sealed
 from wsgi_authkit.session import (
+    INVALID_COOKIE,
     NO_COOKIE,
     AnonymousSession,
     Session,
@@ -199,8 +200,8 @@ class AuthKitService:
         self._session_cache_size = session_cache_size
         self._revocation_check = revocation_check
         # Of other storages nobody knows where they read.
-        self._sole_name = (
-            config.cookie_name
+        self._plain_storage = (
+            self.storage
             if isinstance(self.storage, CookieSessionStorage)
             and self.storage.reads_header
             else None
@@ -304,8 +305,8 @@ class AuthKitService:
         :param cookies: The ``Cookie`` header.
         :param now: The time, in Unix seconds, for who has just asked for it.
         """
-        name = self._sole_name
-        if name is None:
+        storage, name = self._plain_storage, self.config.cookie_name
+        if storage is None:
             return None
         if name not in cookies:
             return NO_COOKIE
@@ -313,7 +314,11 @@ class AuthKitService:
         if value is None:
             return None
         state = self._states.get(os.getpid()) or self._state
-        return state.cache.get(value, now)
+        session = state.cache.get(value, now)
+        if session is None and not storage.is_plausible(value):
+            # What anybody can send is turned away before anything is made for it.
+            return INVALID_COOKIE
+        return session
 
     def _visit(
         self,

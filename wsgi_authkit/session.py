@@ -371,6 +371,8 @@ class AnonymousSession(_Grants):
 #: Shared by all requests without a session cookie, and on excluded paths.
 NO_COOKIE: Final = AnonymousSession("no_cookie")
 EXCLUDED: Final = AnonymousSession("excluded")
+#: Shared by all requests whose cookie has not even the form of a session.
+INVALID_COOKIE: Final = AnonymousSession("invalid_cookie")
 
 
 def make_session(

@@ -111,13 +111,16 @@ class CookieSessionStorage:
         value = self.sole_value(cookies)
         if value is not None:
             # Half of what strangers can make it cost is reading such a header again.
-            good = self._plausible is None or self._plausible(value)
-            return [value] if good else []
+            return [value] if self.is_plausible(value) else []
         return session_candidates(
             self._session_cookies(cookies),
             self._config.cookie_name,
             plausible=self._plausible,
         )
+
+    def is_plausible(self, value: str) -> bool:
+        """Say whether a value has the form of a sealed session."""
+        return self._plausible is None or self._plausible(value)
 
     @property
     def reads_header(self) -> bool:
