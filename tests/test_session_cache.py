@@ -467,3 +467,24 @@ def test_encryption_of_ones_own_is_asked_whatever_the_form() -> None:
     own = AuthKitService(config, encryption=IronEncryption(config.cookie_password))
 
     assert own.recall("wos-session=junk") is None
+
+
+def test_five_minutes_are_the_most_whatever_revocation_check_says() -> None:
+    bench = Bench(max_age=3 * MAX_AGE)
+    bench.keep("value")
+    bench.pass_time(MAX_AGE)
+
+    assert bench.cache.get("value") is None
+
+
+def test_cookie_that_was_refreshed_elsewhere_is_not_kept(site: Harness) -> None:
+    """However often it comes late, it is served what it has become."""
+    header = cookie_of(site)
+    elsewhere = site.new_middleware().service
+    session = elsewhere.get_session(header)
+    assert isinstance(session, Session)
+    elsewhere.refresh_session(session, cookies=header)
+    here = site.new_middleware()
+
+    for _ in range(2):
+        assert run(here, navigation(header)).set_cookies
