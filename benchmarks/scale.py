@@ -289,9 +289,7 @@ def lock_part(warm_count: int, cold_count: int) -> list[Bar]:
     header = ("beside a busy thread", "lost the lock", "median us", "p99 us")
     print_table([*header, "took 1 ms or more"], rows)
     return [
-        Bar(
-            "warm requests that lost the lock", warm.releases.lost, 0, digits=0
-        ),
+        Bar("warm requests that lost the lock", warm.releases.lost, 0, digits=0),
         Bar("p99 of warm requests beside a busy thread, us", warm.latencies.p99, 1000),
     ]
 

@@ -96,7 +96,7 @@ def releases(run: Run, count: int, *, within: float = 20.0) -> Releases:
 
 
 def _count_releases(run: Run, count: int, busy: BusyThread, end: float) -> Releases:
-    released = requests = 0
+    lost = requests = 0
     turn_ends = 0.0
     while requests < count and time.monotonic() < end:
         if time.monotonic() > turn_ends:
@@ -107,6 +107,6 @@ def _count_releases(run: Run, count: int, busy: BusyThread, end: float) -> Relea
         run(1)
         requests += 1
         if busy.turns != turns:
-            released += 1
+            lost += 1
             turn_ends = time.monotonic() + _BATCH
-    return Releases(released, requests)
+    return Releases(lost, requests)
