@@ -41,6 +41,7 @@ LAYERS: Final = (
     (
         "session_ends",
         "refresh",
+        "session_cache",
         "session_reader",
         "session_refresher",
         "sessions",
