@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -55,10 +56,18 @@ class SessionMaker:
     """Makes sessions, each of a person of its own, and knows how to open them.
 
     :param lifetime: Of the access tokens, in seconds.
+    :param clock: Unix seconds.
     """
 
-    def __init__(self, *, lifetime: float = LIFETIME) -> None:
-        self.workos = FakeWorkOS(client_id=CLIENT_ID, access_token_lifetime=lifetime)
+    def __init__(
+        self,
+        *,
+        lifetime: float = LIFETIME,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.workos = FakeWorkOS(
+            client_id=CLIENT_ID, access_token_lifetime=lifetime, clock=clock
+        )
         # A key set of two, as it is after a rotation.
         self.workos.rotate_keys()
         self._organization = self.workos.add_organization("Acme")
