@@ -35,6 +35,7 @@ from benchmarks.cost.sessions import (
     cookies_header,
     describe,
 )
+from benchmarks.cost.steps import steps
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -253,8 +254,9 @@ def measure(options: argparse.Namespace) -> int:
         runs: dict[str, Run] = {
             case.name: visits(case.app, case.headers) for case in cases
         }
+        parts = steps(maker, sessions)
         timings = alternate(
-            {**runs, **node},
+            {**runs, **node, **parts},
             rounds=options.rounds,
             seconds=SLICE,
             # Each session once, and the JIT of Node.
@@ -262,6 +264,8 @@ def measure(options: argparse.Namespace) -> int:
         )
     print(f"medians of {options.rounds} rounds, spread: the middle half of them\n")
     print_timings(timings, cases, node)
+    rows = [[name, f"{timings.median(name):.2f}"] for name in parts]
+    print_table(("steps of a cold request, each alone", "us"), rows)
 
     def cost(name: str) -> float | None:
         return over(timings, cases, name) if name in timings else None
