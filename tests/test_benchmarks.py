@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from benchmarks import per_request, store_cost
+from benchmarks import per_request, store_cost, to_docs
 from benchmarks.cost import minimum, ours
 from benchmarks.cost.report import Bar, print_verdict
 from benchmarks.cost.requests import visit
@@ -85,3 +85,21 @@ def test_every_case_gets_every_round() -> None:
 )
 def test_missed_bar_is_a_failure(bar: Bar, status: int) -> None:
     assert print_verdict([bar]) == status
+
+
+def test_every_table_of_the_document_is_of_a_benchmark() -> None:
+    names = set(to_docs.blocks(to_docs.DOCUMENT.read_text("utf-8")))
+
+    assert names >= {"per_request", "import_time", "server", "scale", "store_cost"}
+    assert all((to_docs.FOLDER / f"{name}.py").is_file() for name in names)
+
+
+def test_new_table_replaces_its_own_alone() -> None:
+    text = to_docs.DOCUMENT.read_text("utf-8")
+
+    replaced = to_docs.replace(text, "server", "new\n\n  table\\1\n")
+
+    before, after = to_docs.blocks(text), to_docs.blocks(replaced)
+    assert after.pop("server").strip() == "new\n\n      table\\1"
+    assert before.pop("server").count("\n") > 5
+    assert after == before
