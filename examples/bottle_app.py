@@ -14,8 +14,18 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from bottle import Bottle, HTTPError, abort, redirect, request, response
+from bottle import (
+    Bottle,
+    HTTPError,
+    HTTPResponse,
+    abort,
+    redirect,
+    request,
+    response,
+    static_file,
+)
 
+import live
 import pages
 from wsgi_authkit import AuthKitMiddleware
 
@@ -91,6 +101,18 @@ def switch_organization() -> Any:
         response.status = 503
         return pages.unavailable(request.environ)
     return redirect(here, 303)
+
+
+@app.get(live.PATH)
+def live_page() -> str:
+    response.headers.update(live.HEADERS)
+    return live.page(request.environ)
+
+
+@app.get(live.SCRIPT_PATH)
+def live_script() -> HTTPResponse:
+    script = live.SCRIPT
+    return static_file(script.name, root=script.parent, mimetype="text/javascript")
 
 
 @app.error(403)

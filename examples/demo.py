@@ -165,6 +165,7 @@ def fake_workos(options: argparse.Namespace) -> Server:
             f"--client-id={CLIENT_ID}",
             f"--api-key={API_KEY}",
             f"--access-token-lifetime={options.access_token_lifetime}",
+            f"--session-lifetime={options.session_lifetime}",
         ],
         stdout=subprocess.DEVNULL,
     )
@@ -258,9 +259,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--access-token-lifetime",
         type=int,
-        default=300,
+        default=60,
         metavar="N",
         help="seconds for which an access token of the fake WorkOS is valid",
+    )
+    parser.add_argument(
+        "--session-lifetime",
+        type=int,
+        default=600,
+        metavar="N",
+        help="seconds after which a session of the fake WorkOS is over",
     )
     return parser.parse_args(arguments)
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from flask import Flask, abort, redirect, request, url_for
+from flask import Flask, abort, redirect, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
+import live
 import pages
 from wsgi_authkit import AnonymousSession, Auth, AuthKitMiddleware, Session
 
@@ -114,6 +115,16 @@ def switch_organization() -> ResponseReturnValue:
     if outcome.kind == "unavailable":
         return pages.unavailable(request.environ), 503
     return redirect(here, 303)
+
+
+@app.get(live.PATH)
+def live_page() -> ResponseReturnValue:
+    return live.page(request.environ), live.HEADERS
+
+
+@app.get(live.SCRIPT_PATH)
+def live_script() -> ResponseReturnValue:
+    return send_file(live.SCRIPT, mimetype="text/javascript")
 
 
 @app.errorhandler(403)

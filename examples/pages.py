@@ -21,7 +21,7 @@ MANAGE_MEMBERS = "members:manage"
 
 PAGES = (
     ("/", "Home", "For everybody."),
-    ("/protected", "Protected page", "For people who are signed in."),
+    ("/protected", "Protected", "For people who are signed in."),
     ("/members", "Members", f"For people with the permission {MANAGE_MEMBERS}."),
     (
         "/organizations",
@@ -29,6 +29,7 @@ PAGES = (
         "Switch to another one: role and permissions change with it.",
     ),
     ("/claims", "Who am I", "What WorkOS says about you in the access token."),
+    ("/live", "Live", "What the browser's side knows, as it happens."),
 )
 
 # A membership as WorkOS answers it.
@@ -191,6 +192,20 @@ def page(environ: Mapping[str, Any], title: str, text: str, content: str = "") -
 
     :param content: HTML; everything else is text.
     """
+    return document(
+        environ,
+        title,
+        f"""\
+{impersonation(environ)}<div class="card">
+<h1>{escape(title)}</h1>
+<p>{escape(text)}</p>
+{content}</div>
+""",
+    )
+
+
+def document(environ: Mapping[str, Any], title: str, content: str) -> str:
+    """Return a whole page, whose content is HTML."""
     return f"""\
 <!doctype html>
 <html lang="en">
@@ -209,11 +224,7 @@ def page(environ: Mapping[str, Any], title: str, text: str, content: str = "") -
 {who(environ)}</div>
 </header>
 <main>
-{impersonation(environ)}<div class="card">
-<h1>{escape(title)}</h1>
-<p>{escape(text)}</p>
-{content}</div>
-</main>
+{content}</main>
 </body>
 </html>
 """
@@ -273,7 +284,7 @@ def link(environ: Mapping[str, Any], path: str) -> str:
     return quote(environ.get("SCRIPT_NAME", ""), encoding="latin-1") + path
 
 
-STYLE = """
+STYLE = r"""
 :root { color-scheme: light dark; --text: #1c2024; --soft: #60646c; --page: #f6f6f8;
   --card: #fff; --line: #d9d9e0; --accent: #5147c7; --on-accent: #fff }
 @media (prefers-color-scheme: dark) { :root { --text: #edeef0; --soft: #b0b4ba;
@@ -317,5 +328,27 @@ p, .soft, .rows { color: var(--soft) }
 .fact > :last-child { flex: 1 1 16rem; min-width: 0; overflow-wrap: anywhere }
 dt { color: var(--soft) }
 dd { margin: 0 }
+dd:empty::before { content: "\2013" }
+[hidden] { display: none !important }
+h2 { margin: 0 0 .25rem; font-size: 1.125rem; line-height: 1.25 }
+.grid { display: grid; gap: 1rem; margin-top: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
+#live, .grid .card { padding: 1.5rem }
+.grid > :last-child { grid-column: 1 / -1 }
+.grid dl, .grid .rows { margin-top: 1rem }
+.grid .fact > :first-child { flex-basis: 7rem }
+.grid .fact > :last-child { flex-basis: 9rem; font-variant-numeric: tabular-nums }
+.actions { display: flex; flex-wrap: wrap; gap: .5rem; margin-top: 1rem }
+.button:disabled { opacity: .6; cursor: default }
+progress { display: block; width: 100%; margin-top: 1rem; accent-color: var(--accent) }
+output { display: block; margin-top: .75rem; color: var(--text) }
+.log { max-height: 12rem; margin-top: 1rem; overflow-y: auto; font-size: .875rem;
+  color: var(--soft) }
+.log ol { margin: 0; padding: 0; list-style: none }
+.log:not(:has(li)) { display: none }
+#live .notice { margin: 1rem 0 0 }
+/* A script that comes needs no such time. */
+.late { margin-top: .5rem; animation: late 2s step-end backwards }
+@keyframes late { from { visibility: hidden } }
 @media (max-width: 30rem) { .card { padding: 1.25rem } }
 """

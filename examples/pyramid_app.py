@@ -16,10 +16,11 @@ from pyramid.config import Configurator
 from pyramid.csrf import CookieCSRFStoragePolicy, get_csrf_token
 from pyramid.httpexceptions import HTTPBadRequest, HTTPSeeOther, HTTPUnauthorized
 from pyramid.request import Request
-from pyramid.response import Response
+from pyramid.response import FileResponse, Response
 from pyramid.security import Allowed, Denied
 from pyramid.view import forbidden_view_config, view_config
 
+import live
 import pages
 from wsgi_authkit import Session
 
@@ -106,6 +107,18 @@ def switch_organization(request: Request) -> Response:
     return HTTPSeeOther(here)
 
 
+@view_config(route_name="live")
+def live_page(request: Request) -> Response:
+    response = Response(live.page(request.environ))
+    response.headers.update(live.HEADERS)
+    return response
+
+
+@view_config(route_name="live_script")
+def live_script(request: Request) -> Response:
+    return FileResponse(live.SCRIPT, request, content_type="text/javascript")
+
+
 @forbidden_view_config()
 def forbidden(request: Request) -> Response:
     if request.identity is None:
@@ -123,5 +136,7 @@ def main(global_config: dict[str, str], **settings: str) -> Any:
         config.add_route("home", "/")
         for name in ("protected", "members", "claims", "organizations"):
             config.add_route(name, f"/{name}")
+        config.add_route("live", live.PATH)
+        config.add_route("live_script", live.SCRIPT_PATH)
         config.scan(__name__)
         return config.make_wsgi_app()

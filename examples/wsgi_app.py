@@ -10,11 +10,12 @@ or try it with a fake WorkOS: ``make demo APP=wsgi``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+import live
 import pages
 from wsgi_authkit import AuthKitMiddleware
 
@@ -73,6 +74,15 @@ def switch_organization(environ: WSGIEnvironment) -> WSGIApplication:
     return see_other(here)
 
 
+def live_page(environ: WSGIEnvironment) -> WSGIApplication:
+    return html(live.page(environ), headers=live.HEADERS)
+
+
+def live_script(environ: WSGIEnvironment) -> WSGIApplication:
+    script = live.SCRIPT.read_text("utf-8")
+    return text(script, {"Content-Type": "text/javascript; charset=utf-8"})
+
+
 def not_found(environ: WSGIEnvironment) -> WSGIApplication:
     page = pages.page(environ, "There is no such page", "Choose one from above.")
     return html(page, HTTPStatus.NOT_FOUND)
@@ -85,6 +95,8 @@ VIEWS: dict[tuple[str, str], View] = {
     ("GET", "/claims"): claims,
     ("GET", "/organizations"): organizations,
     ("POST", "/organizations"): switch_organization,
+    ("GET", live.PATH): live_page,
+    ("GET", live.SCRIPT_PATH): live_script,
 }
 
 
@@ -95,18 +107,27 @@ def form(environ: WSGIEnvironment) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(body).items()}
 
 
-def html(page: str, status: HTTPStatus = HTTPStatus.OK) -> WSGIApplication:
+def html(
+    page: str,
+    status: HTTPStatus = HTTPStatus.OK,
+    headers: Mapping[str, str] | None = None,
+) -> WSGIApplication:
     """Return a WSGI app that answers with a page."""
+    content_type = {"Content-Type": "text/html; charset=utf-8"}
+    return text(page, {**content_type, **(headers or {})}, status)
+
+
+def text(
+    content: str, headers: Mapping[str, str], status: HTTPStatus = HTTPStatus.OK
+) -> WSGIApplication:
+    """Return a WSGI app that answers with a text of any type."""
 
     def answer(
         environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        body = page.encode()
-        headers = [
-            ("Content-Type", "text/html; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-        ]
-        start_response(f"{status.value} {status.phrase}", headers)
+        body = content.encode()
+        fields = [*headers.items(), ("Content-Length", str(len(body)))]
+        start_response(f"{status.value} {status.phrase}", fields)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     return answer

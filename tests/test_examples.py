@@ -7,12 +7,15 @@ through by a browser that fills in the forms it is shown.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from html import escape
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
@@ -283,6 +286,86 @@ def test_what_a_person_chose_is_escaped(app: Demo, browser: Browser) -> None:
     for page in shown:
         assert escape(name) in page.text
         assert "<b title" not in page.text
+
+
+def test_live_page_is_for_everybody(app: Demo, browser: Browser) -> None:
+    page = browser.open(f"{app.app}/live")
+
+    assert "<p>Nobody.</p>" in page.text
+    assert forms_of(page) == []
+    assert "needs JavaScript" in page.text
+
+
+def test_live_page_shows_without_its_script_what_was_known(
+    app: Demo, browser: Browser
+) -> None:
+    browser.sign_in(f"{app.app}/protected", "user_grace")
+    page = browser.open(f"{app.app}/live")
+
+    for fact in ("Grace Hopper", "grace@example.com", "org_acme", "member"):
+        assert re.search(f'<dd data-fact="[a-z]+">{fact}</dd>', page.text)
+    assert "needs JavaScript" in page.text
+    for secret in ("eyJ", "sk_test", "Fe26.2"):
+        assert secret not in page.text
+
+
+def test_live_page_switches_without_its_script(app: Demo, browser: Browser) -> None:
+    browser.sign_in(f"{app.app}/protected")
+    page = browser.open(f"{app.app}/live")
+
+    page = browser.submit(page, form_to(page, "org_globex"))
+
+    assert page.url == f"{app.app}/live"
+    assert '<dd data-fact="organization">org_globex</dd>' in page.text
+
+
+def test_policy_of_live_page_fits_it(app: Demo, browser: Browser) -> None:
+    page = browser.open(f"{app.app}/live")
+    policy = page.headers["Content-Security-Policy"].split("; ")
+
+    [style] = re.findall("<style>(.*?)</style>", page.text, re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert {"default-src 'none'", "script-src 'self'", "connect-src 'self'"} <= {
+        *policy
+    }
+    assert "unsafe" not in str(policy)
+    assert not re.search(r"<[^>]*\s(?:on\w+|style)\s*=|javascript:", page.text)
+    [script] = re.findall(r"<script ([^>]*)>(.*?)</script>", page.text, re.DOTALL)
+    assert script == ('type="module" src="/live.js"', "")
+
+
+def test_live_script_is_served_with_all_that_it_imports(app: Demo) -> None:
+    script = requests.get(f"{app.app}/live.js", timeout=30)
+
+    assert script.headers["Content-Type"].startswith("text/javascript")
+    assert script.text == (ROOT / "examples" / "live.js").read_text("utf-8")
+    [imported] = re.findall(r'from "(.*)"', script.text)
+    client = requests.get(urljoin(script.url, imported), timeout=30)
+    assert client.status_code == 200
+    assert client.headers["Content-Type"].startswith("text/javascript")
+
+
+@pytest.mark.parametrize("path", ["/live", "/live.js"])
+def test_head_of_what_is_live_has_the_headers_of_get(app: Demo, path: str) -> None:
+    get = requests.get(app.app + path, timeout=30)
+    head = requests.head(app.app + path, timeout=30)
+
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("Content-Type", "Content-Security-Policy"):
+        assert head.headers.get(name) == get.headers.get(name)
+
+
+def test_live_page_during_an_outage_says_that_nobody_is_signed_out(
+    app: Demo, browser: Browser, outage: FakeWorkOS
+) -> None:
+    browser.sign_in(f"{app.app}/protected")
+    outage.fail(503)
+
+    page = browser.open(f"{app.app}/live")
+
+    assert "Ada Lovelace" in page.text
+    assert "WorkOS cannot be asked for them." in page.text
 
 
 @pytest.mark.parametrize("app", ["pyramid", "django"], indirect=True)

@@ -1971,6 +1971,7 @@ def test_command_serves_and_stops_cleanly(
     number: signal.Signals, browser: requests.Session
 ) -> None:
     arguments = ["--port", "0", "--client-id", "client_x", "--access-token-lifetime=9"]
+    arguments += ["--session-lifetime=90"]
     command = [sys.executable, "-m", "wsgi_authkit.testing", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -40,6 +40,7 @@ LAYERS: Final = (
     ),
     (
         "session_ends",
+        "session_details",
         "refresh",
         "session_reader",
         "session_refresher",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit._wsgi import path_and_query
@@ -137,14 +136,10 @@ class Auth:
             and the refresh token is as good as before.
         :raises ValueError: ``organization_id`` is not a string.
         """
-        context = self._context
-        outcome = context.refresh(organization_id)
-        if outcome.kind != "reauthorize" or outcome.url is not None:
-            return outcome
-        if return_to is None and context.environ["REQUEST_METHOD"] == "GET":
-            return_to = path_and_query(context.environ)
-        url = self.sign_in_url(return_to, organization_id=outcome.organization_id)
-        return replace(outcome, url=context.site_url(url))
+        environ = self._context.environ
+        if return_to is None and environ["REQUEST_METHOD"] == "GET":
+            return_to = path_and_query(environ)
+        return self._context.renew(organization_id, return_to)
 
     def switch_organization(
         self, organization_id: str, *, return_to: str | None = None

@@ -62,9 +62,15 @@ class Challenge:
     def answer(self) -> Response:
         """Return the response to a request that needs a session and has none."""
         if self._is_unavailable:
-            return self._unavailable()
+            return self.unavailable(self._retry_after)
         if self._is_navigation and not self._is_api:
             return redirect(self._location(path_and_query(self.environ)))
+        return self._unauthorized()
+
+    def answer_script(self) -> Response:
+        """Return the JSON for a script that needs a session and has none."""
+        if self._is_unavailable:
+            return _unavailable_json(self._retry_after)
         return self._unauthorized()
 
     def rewrite(self, status: str, headers: list[Header]) -> tuple[str, list[Header]]:
@@ -175,15 +181,10 @@ class Challenge:
         wait = error.retry_after if isinstance(error, RefreshUnavailable) else 1
         return max(RETRY_AFTER, math.ceil(wait))
 
-    def _unavailable(self) -> Response:
-        seconds = self._retry_after
+    def unavailable(self, seconds: int) -> Response:
+        """Return the 503 for who has to wait so long until somebody can say."""
         if not prefers_html(self.environ):
-            return json_error(
-                "unavailable",
-                "The sign-in service cannot be reached at the moment.",
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                [("Retry-After", str(seconds))],
-            )
+            return _unavailable_json(seconds)
         return page(
             "One moment, please",
             [
@@ -193,3 +194,12 @@ class Challenge:
             status=HTTPStatus.SERVICE_UNAVAILABLE,
             retry_after=seconds,
         )
+
+
+def _unavailable_json(seconds: int) -> Response:
+    return json_error(
+        "unavailable",
+        "The sign-in service cannot be reached at the moment.",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        [("Retry-After", str(seconds))],
+    )

@@ -241,7 +241,7 @@ def validate_redirect_uri(
             "a user name, such as https://app.example.com/callback"
         )
     elif parts.scheme == "http" and not (
-        allow_insecure or _is_loopback(_bracketed(parts))
+        allow_insecure or is_loopback(_bracketed(parts))
     ):
         problems.append(
             f"{option} uses http off localhost, so cookies would cross the network in "
@@ -375,7 +375,7 @@ def _bracketed(parts: SplitResult) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     host = host.lower()
     return host in ("localhost", "127.0.0.1", "[::1]") or host.endswith(".localhost")
 
@@ -531,7 +531,7 @@ def _check_api(config: AuthKitConfig) -> Iterator[str]:
             "api.workos.com, without scheme, port and path"
         )
     elif config.api_https is False and not (
-        config.allow_insecure is True or _is_loopback(host)
+        config.allow_insecure is True or is_loopback(host)
     ):
         yield (
             f"{_label('api_https')} is false, so the API key would cross the network "

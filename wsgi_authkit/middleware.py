@@ -31,8 +31,8 @@ from wsgi_authkit.redirect_uris import (
     RedirectOptions,
 )
 from wsgi_authkit.request_context import RequestContext
-from wsgi_authkit.request_session import identify
-from wsgi_authkit.responses import is_public, private
+from wsgi_authkit.request_session import identify, is_for_another_session
+from wsgi_authkit.responses import is_public, private, session_changed
 from wsgi_authkit.results import AuthResult
 from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Session
@@ -99,6 +99,10 @@ class AuthKitMiddleware:
     :param sign_out_return_to: Where a sign-out ends: a path or a URL that is among the
         sign-out redirects of the WorkOS dashboard. ``None`` is WorkOS's default.
     :param allowed_return_urls: Other URLs where a sign-out may end, exactly.
+    :param allowed_origins: Other origins, such as ``https://shop.example.com``, whose
+        pages may use the JSON endpoints and the browser client with the person's
+        cookies. **They can read access tokens and act as the person**, so name only
+        those that are run with the same care as this one.
     :param on_success: Told of every finished sign-in before the session is set, see
         :class:`~wsgi_authkit.SignInEvent`. What it raises stops the sign-in; a session
         that it returns, in any form that ``save_session`` takes, replaces the new one.
@@ -163,6 +167,7 @@ class AuthKitMiddleware:
         challenge_401: bool = True,
         sign_out_return_to: str | None = None,
         allowed_return_urls: Sequence[str] = (),
+        allowed_origins: Sequence[str] = (),
         on_success: OnSuccess | None = None,
         on_error: OnError | None = None,
         on_refresh: OnRefresh | None = None,
@@ -213,6 +218,7 @@ class AuthKitMiddleware:
                 challenge_401=challenge_401,
                 sign_out_return_to=sign_out_return_to,
                 allowed_return_urls=tuple(allowed_return_urls),
+                allowed_origins=tuple(allowed_origins),
                 on_success=on_success,
                 on_error=on_error,
                 on_refresh=on_refresh,
@@ -256,9 +262,14 @@ class AuthKitMiddleware:
         access: Access = "public"
         if endpoint is None:
             access = self._options.rules.judge(environ.get("PATH_INFO", ""))
+        changed = False
         if access == "excluded":
             result = AuthResult(session=AnonymousSession("excluded"))
-        elif endpoint is not None or is_preflight(environ):
+        elif (
+            endpoint is not None
+            or is_preflight(environ)
+            or (changed := is_for_another_session(service, environ))
+        ):
             access, result = "public", AuthResult(session=AnonymousSession())
         else:
             result = identify(service, self._options, environ)
@@ -275,6 +286,8 @@ class AuthKitMiddleware:
             return endpoint(context)(environ, rewriting(start_response, rewrite))
         is_let_in = access != "protected" or result.session
         app = self._app if is_let_in else context.ask_to_sign_in()
+        if changed:
+            app = session_changed()
         rewrite = partial(self._rewrite, context)
         return app(environ, rewriting(start_response, rewrite))
 

@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from wsgi_authkit.access import AccessRules
 from wsgi_authkit.authentication import Authentication, OAuthTokens
-from wsgi_authkit.config import url_origin
+from wsgi_authkit.config import is_loopback, url_origin
 from wsgi_authkit.errors import AuthKitError, ConfigurationError, RefreshError
 from wsgi_authkit.identity import NameHook, RemoteUser, is_remote_user
 from wsgi_authkit.paths import safe_return_path
@@ -83,6 +84,7 @@ class Options:
     challenge_401: bool = True
     sign_out_return_to: str | None = None
     allowed_return_urls: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     on_success: OnSuccess | None = None
     on_error: OnError | None = None
     on_refresh: OnRefresh | None = None
@@ -133,6 +135,13 @@ class Options:
             _is_url(url) for url in self.allowed_return_urls
         ):
             yield "allowed_return_urls must be a list of absolute http or https URLs"
+        if isinstance(self.allowed_origins, str) or not all(
+            map(_is_safe_origin, self.allowed_origins)
+        ):
+            yield (
+                "allowed_origins must be a list of origins with https, such as "
+                "https://shop.example.com; http only on localhost"
+            )
         if self.refresh_buffer is not None and not _is_seconds(self.refresh_buffer):
             yield "refresh_buffer must be seconds, 0 or more, or None"
         if self.session_storage != "cookie" and not callable(self.session_storage):
@@ -170,6 +179,14 @@ def _is_url(value: object) -> bool:
 
 def _is_origin(value: str) -> bool:
     return _is_url(value) and url_origin(value) == value.lower()
+
+
+def _is_safe_origin(value: object) -> bool:
+    """Say whether a value is an origin as browsers write it, that nobody can spoof."""
+    if not isinstance(value, str) or not _is_origin(value) or value != value.lower():
+        return False
+    parts = urlsplit(value)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def _is_seconds(value: object) -> bool:

@@ -141,6 +141,7 @@ _OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
         (
             *("public_paths", "protected_paths", "exclude_paths", "sign_up_paths"),
             *("api_paths", "allowed_redirect_uris", "allowed_return_urls"),
+            "allowed_origins",
         ),
         parse_lines,
     ),

@@ -6,6 +6,7 @@ The middleware and the endpoints work with it; the app has
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wsgi_authkit._wsgi import Header, override_cookies
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from wsgi_authkit.authentication import ClientInfo
     from wsgi_authkit.authorization import Flow
     from wsgi_authkit.options import Options
-    from wsgi_authkit.results import AuthorizationResult, AuthResult
+    from wsgi_authkit.results import (
+        AuthorizationResult,
+        AuthResult,
+        RefreshOutcome,
+    )
     from wsgi_authkit.service import AuthKitService
 
 
@@ -73,6 +78,20 @@ class RequestContext(RequestSession):
             else links.allowed_return_url(return_to)
         )
         return self.end(target) or target or links.on_site(links.return_path(None))
+
+    def renew(
+        self, organization_id: str | None, return_to: str | None
+    ) -> RefreshOutcome:
+        """See :meth:`~wsgi_authkit.Auth.refresh`.
+
+        :raises HeadersSent: It is too late; WorkOS was not asked.
+        """
+        outcome = self.refresh(organization_id)
+        if outcome.kind != "reauthorize" or outcome.url is not None:
+            return outcome
+        options = {"organization_id": outcome.organization_id}
+        url = self.links.start("sign-in", return_to, options)
+        return replace(outcome, url=self.site_url(url))
 
     # The response
 

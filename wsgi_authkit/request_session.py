@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit._wsgi import Header, set_cookie_headers
 from wsgi_authkit.access import client_info, is_navigation
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: In which a page names the session that it was made for.
+SESSION_HEADER: Final = "X-Authkit-Session"
+
 
 def identify(
     service: AuthKitService, options: Options, environ: WSGIEnvironment
@@ -46,6 +49,19 @@ def identify(
     return service.with_auth(
         environ.get("HTTP_COOKIE", ""), **_refresh_options(service, options, environ)
     )
+
+
+def is_for_another_session(service: AuthKitService, environ: WSGIEnvironment) -> bool:
+    """Say whether a page made the request when somebody else was signed in.
+
+    It says so in :data:`SESSION_HEADER`. What one person has begun must not be done in
+    the name of the next. Who is signed out by now is told that instead.
+    """
+    expected = environ.get("HTTP_X_AUTHKIT_SESSION")
+    if not expected:
+        return False
+    known = service.session_ids(environ.get("HTTP_COOKIE", ""))
+    return bool(known) and expected not in known
 
 
 class RequestSession:
@@ -144,6 +160,19 @@ class RequestSession:
         """Return to an earlier result, as if nobody had been signed in since."""
         self._leaves = self._cleared is not None
         self.change(self._cleared or result)
+
+    def read_session(self, *, refresh: bool) -> None:
+        """Find out who makes the request, where that has been left to us.
+
+        :param refresh: Refresh a session that is due. Otherwise one that has expired
+            is anonymous, nothing is asked of WorkOS and no cookie is set.
+        """
+        if refresh:
+            result = identify(self.service, self.options, self.environ)
+        else:
+            session = self.service.get_session(self.cookies)
+            result = AuthResult(session=session, at=self.service.clock())
+        self.change(result)
 
     def publish(self) -> None:
         """Set what the app reads of ``environ`` to who makes the request."""

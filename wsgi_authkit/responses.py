@@ -39,6 +39,7 @@ _COMMON: Final[tuple[Header, ...]] = (
     *_PRIVATE,
     ("Vary", "Cookie"),
     ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 # The URL of a callback holds a code.
 _NO_REFERRER: Final = ("Referrer-Policy", "no-referrer")
@@ -98,6 +99,15 @@ def json_error(
 ) -> Response:
     """Return an error as JSON: ``{"error": {"code", "message"}}``."""
     return json_response({"error": {"code": code, "message": message}}, status, headers)
+
+
+def session_changed() -> Response:
+    """Return a 409 for a request made for a session that this one is not."""
+    return json_error(
+        "session_changed",
+        "You have signed in anew since; load the page again.",
+        HTTPStatus.CONFLICT,
+    )
 
 
 def method_not_allowed(allowed: str) -> Response:

@@ -55,6 +55,7 @@ from wsgi_authkit.session import (
     make_session,
     parse_payload,
 )
+from wsgi_authkit.session_details import Organization, SessionDetails
 from wsgi_authkit.session_ends import CLOCK_SKEW
 from wsgi_authkit.session_reader import SessionReader
 from wsgi_authkit.session_refresher import (
@@ -95,6 +96,7 @@ class _State:
             config.client_id,
             monotonic=monotonic,
         )
+        self.details = SessionDetails(self.api, self.ledger)
         self.api_keys = APIKeyValidator(self.api, clock=clock, monotonic=monotonic)
         self.verifier = TokenVerifier(
             key_set=KeySet(
@@ -297,6 +299,22 @@ class AuthKitService:
         if found.expired or found.session is None:
             return AnonymousSession("expired")
         return found.session
+
+    def session_expires_at(self, session: Session) -> float | None:
+        """Return when WorkOS ends a session, in Unix seconds.
+
+        WorkOS is asked once a session, in 8 seconds at most. ``None`` where it cannot
+        be asked, or does not say.
+        """
+        return self._state.details.expires_at(session)
+
+    def organization_of(self, session: Session) -> Organization | None:
+        """Return id and name of a session's organization.
+
+        WorkOS is asked, in 8 seconds at most, and its answer is kept for 5 minutes.
+        ``None`` without an organization, and where WorkOS cannot be asked.
+        """
+        return self._state.details.organization(session)
 
     def session_ids(self, cookies: Cookies) -> list[str]:
         """Return the ids of the sessions in a request's cookies, expired ones too."""

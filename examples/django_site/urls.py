@@ -12,6 +12,8 @@ urlpatterns = [
     path("members", views.members, name="members"),
     path("claims", views.claims, name="claims"),
     path("organizations", views.organizations, name="organizations"),
+    path("live", views.live_page, name="live"),
+    path("live.js", views.live_script, name="live_script"),
 ]
 
 handler403 = views.forbidden

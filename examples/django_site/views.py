@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+)
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
+import live
 import pages
 from django_site.auth import permission_required, signed_in
 
@@ -63,6 +69,16 @@ def see_other(to: str) -> HttpResponse:
     response = redirect(to)
     response.status_code = 303
     return response
+
+
+@require_safe
+def live_page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(live.page(request.META), headers=live.HEADERS)
+
+
+@require_safe
+def live_script(request: HttpRequest) -> FileResponse:
+    return FileResponse(live.SCRIPT.open("rb"), content_type="text/javascript")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

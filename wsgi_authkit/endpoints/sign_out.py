@@ -8,19 +8,23 @@ the session comes out of our own sealed cookie.
 
 from __future__ import annotations
 
-import json
 import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from wsgi_authkit._wsgi import read_body
-from wsgi_authkit.access import has_same_origin_proof, is_prefetch, prefers_json
-from wsgi_authkit.endpoints._query import parse_fields, parse_query
+from wsgi_authkit.access import is_prefetch, prefers_json
+from wsgi_authkit.endpoints._body import (
+    InvalidBody,
+    content_type,
+    is_form,
+    read_fields,
+)
+from wsgi_authkit.endpoints._origin import cross_origin, may_change
+from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import AuthorizationError
 from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.responses import (
     Response,
-    json_error,
     json_response,
     link,
     page,
@@ -37,9 +41,6 @@ log = logging.getLogger(__name__)
 # Fetch Metadata nothing would prove that it comes from this site.
 _SAME_ORIGIN: Final = ("Referrer-Policy", "same-origin")
 
-#: Bytes of a form or JSON body that are read.
-MAX_BODY: Final = 16 * 1024
-
 
 def sign_out(context: RequestContext) -> WSGIApplication:
     """Ask on GET, sign out on POST."""
@@ -47,7 +48,7 @@ def sign_out(context: RequestContext) -> WSGIApplication:
         return Response(HTTPStatus.NO_CONTENT)
     if context.environ["REQUEST_METHOD"] != "POST":
         return _confirm(context)
-    if not has_same_origin_proof(context.environ, *context.links.origins):
+    if not may_change(context):
         return _forbidden(context)
     return _sign_out(context, _posted_return_to(context))
 
@@ -69,13 +70,9 @@ def _confirm(context: RequestContext) -> WSGIApplication:
 
 
 def _forbidden(context: RequestContext) -> WSGIApplication:
-    log.info("a sign-out without a same-origin proof was refused")
     if prefers_json(context.environ):
-        return json_error(
-            "cross_origin",
-            "The request does not come from this site.",
-            HTTPStatus.FORBIDDEN,
-        )
+        return cross_origin()
+    log.info("a sign-out without a same-origin proof was refused")
     return page(
         "You are still signed in",
         ["The request to sign out did not come from this site."],
@@ -108,18 +105,13 @@ def _query_return_to(context: RequestContext) -> str | None:
 def _posted_return_to(context: RequestContext) -> str | None:
     """Return where to go, out of a form, JSON, or the query."""
     environ = context.environ
-    body = read_body(environ, MAX_BODY) or b""
-    content_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    value: Any = None
-    if content_type == "application/json":
-        try:
-            posted = json.loads(body)
-        except (ValueError, RecursionError):
-            posted = None
-        value = posted.get("returnTo") if isinstance(posted, dict) else None
-    elif content_type == "application/x-www-form-urlencoded":
-        try:
-            value = parse_fields(body.decode("ascii")).get("return_to")
-        except (AuthorizationError, UnicodeDecodeError):
-            value = None
+    if not is_form(environ) and content_type(environ) != "application/json":
+        return _query_return_to(context)
+    try:
+        value = read_fields(environ).get(
+            "return_to" if is_form(environ) else "returnTo"
+        )
+    except InvalidBody:
+        # Who wants to leave is not kept by a bad address.
+        value = None
     return value if isinstance(value, str) else _query_return_to(context)

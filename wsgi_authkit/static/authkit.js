@@ -88,6 +88,16 @@ class Server {
     return new URL(path, this.baseUrl).href;
   }
 
+  /** A sign-in that comes back to this page. */
+  signInUrl(path) {
+    const url = new URL(this.url(path));
+    const here = globalThis.location;
+    if (url.origin === here?.origin && !url.searchParams.has("return_to")) {
+      url.searchParams.set("return_to", here.pathname + here.search);
+    }
+    return url.href;
+  }
+
   async call(path, { body, sessionId } = {}) {
     const sent = Date.now();
     const response = await this.#fetch(path, body, sessionId);
@@ -127,7 +137,7 @@ class Server {
     return new AuthKitError(code, message ?? `the site answered with ${status}`, {
       status,
       reason,
-      signInUrl: answer?.signInUrl && this.url(answer.signInUrl),
+      signInUrl: answer?.signInUrl && this.signInUrl(answer.signInUrl),
       retryAfter: Number.isFinite(wait) ? wait : undefined,
     });
   }
@@ -293,7 +303,7 @@ class AuthKit {
       this.#askSession(include),
     );
     if (auth.user || !ensureSignedIn) return auth;
-    this.#leaveFor(this.#signInHere(auth.signInUrl ?? "sign-in"));
+    this.#leaveFor(this.#server.signInUrl(auth.signInUrl ?? "sign-in"));
     return new Promise(() => {}); // the page is on its way out
   }
 
@@ -365,7 +375,10 @@ class AuthKit {
     const watch = async () => {
       const auth = await this.getAuth({ include: ["expiry"] });
       const end = auth.sessionExpiresAt;
-      if (stopped || typeof end !== "number") return;
+      // Of one that has passed, the next renewal of the token tells. To ask at once
+      // would ask anew on the page that a reload brings, and so on.
+      if (stopped || typeof end !== "number" || end * 1000 <= this.#server.now())
+        return;
       at(end - warnBefore, () => {
         if (!this.#state.user) return;
         const secondsLeft = Math.max(0, Math.round(end - this.#server.now() / 1000));
@@ -414,7 +427,7 @@ class AuthKit {
       if (isNews) this.#tell();
       return auth;
     } catch (error) {
-      this.#set({ error, loading: false });
+      this.#fail(error);
       throw error;
     }
   }
@@ -430,7 +443,7 @@ class AuthKit {
       );
     } catch (error) {
       if (error.status === 401) return;
-      this.#set({ error });
+      this.#fail(error);
       if (!error.isTransient || !this.#isValid()) throw error;
     }
   }
@@ -517,6 +530,11 @@ class AuthKit {
     }
   }
 
+  #fail(error) {
+    this.#retryAfter = (error.retryAfter ?? 0) * 1000;
+    this.#set({ error, loading: false });
+  }
+
   #isNews(auth) {
     const before = this.#state;
     return !ABOUT_SESSION.every((key) => isSame(before[key], auth[key]));
@@ -572,13 +590,11 @@ class AuthKit {
 
   #hearToken(auth, accessToken, expiresAt) {
     // Messages can overtake each other; a token that expires later is younger.
-    const isOlder = this.#token !== null && !(expiresAt > this.#token.expiresAt);
-    if (isOlder && accessToken !== this.#token.value) return;
+    const isOlder = this.#token !== null && !(expiresAt >= this.#token.expiresAt);
+    if (isOlder) return;
     const isWanted = this.#token !== null || this.#wantsToken();
     const token =
-      accessToken && isWanted && !isOlder
-        ? new Token(accessToken, expiresAt)
-        : this.#token;
+      accessToken && isWanted ? new Token(accessToken, expiresAt) : this.#token;
     this.#epoch += 1;
     this.#adopt(auth, token);
     this.#failures = 0;
@@ -628,6 +644,7 @@ class AuthKit {
     clearTimeout(this.#timer);
     if (this.#listeners.size === 0) return;
     let isDone = true;
+    this.#retryAfter = 0;
     try {
       if (this.#state.user === undefined) await this.getAuth();
       if (this.#state.user && this.#wantsToken() && !this.#isFresh()) {
@@ -635,10 +652,8 @@ class AuthKit {
         // A server that cannot reach WorkOS hands out the same one.
         isDone = this.#isFresh() || this.#state.user === null;
       }
-      this.#retryAfter = 0;
-    } catch (error) {
-      isDone = false;
-      this.#retryAfter = (error.retryAfter ?? 0) * 1000;
+    } catch {
+      isDone = false; // `error` of the state says why
     }
     this.#failures = isDone ? 0 : this.#failures + 1;
   }
@@ -665,15 +680,6 @@ class AuthKit {
   }
 
   // Places
-
-  /** The sign-in that comes back to this page. */
-  #signInHere(signInUrl) {
-    const url = new URL(this.#server.url(signInUrl));
-    if (url.origin === location.origin) {
-      url.searchParams.set("return_to", location.pathname + location.search);
-    }
-    return url.href;
-  }
 
   #ownUrl(path) {
     const url = new URL(path, location.href);

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client_id=options.client_id,
         api_key=options.api_key,
         access_token_lifetime=options.access_token_lifetime,
+        session_lifetime=options.session_lifetime,
         refresh_grace=options.refresh_grace,
     )
     with serve(fake, options.host, options.port) as served:
@@ -45,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", default="sk_test_fake", help="the API key")
     parser.add_argument(
         "--access-token-lifetime", type=int, default=300, metavar="N", help="seconds"
+    )
+    parser.add_argument(
+        "--session-lifetime",
+        type=int,
+        default=34_560_000,
+        metavar="N",
+        help="seconds after which a session is over; 400 days unless given",
     )
     parser.add_argument(
         "--refresh-grace",

@@ -1,0 +1,583 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { makeToken, now, openPage, pass, settle } from "./page.mjs";
+
+const DOWN = {
+  status: 503,
+  body: { error: { code: "unavailable", message: "later" } },
+};
+
+function watch(kit, options) {
+  const states = [];
+  const stop = kit.subscribe((state) => states.push(state), options);
+  return { states, stop, last: () => states.at(-1) };
+}
+
+// The state
+
+test("a subscriber is told at once and after each change", async () => {
+  const { authkit } = await openPage();
+  const { states, last } = watch(authkit);
+  assert.equal(states.length, 1);
+  assert.deepEqual([last().user, last().loading], [undefined, true]);
+  await settle();
+  assert.deepEqual([last().user.id, last().loading], ["user_ada", false]);
+  assert.ok(last().accessToken);
+  assert.equal(authkit.getState(), last());
+  assert.ok(Object.isFrozen(last()));
+});
+
+test("nothing is asked before somebody wants to know", async () => {
+  const { server } = await openPage();
+  await pass(60);
+  assert.deepEqual(server.calls, []);
+});
+
+test("somebody signed out has no token, and none is asked for", async () => {
+  const { authkit, server } = await openPage();
+  server.user = null;
+  const { last } = watch(authkit);
+  await pass(600);
+  assert.deepEqual(
+    [last().user, last().accessToken, last().loading],
+    [null, undefined, false],
+  );
+  assert.deepEqual(server.calls, ["GET session"]);
+});
+
+test("a subscriber without tokens has none loaded", async () => {
+  const { authkit, server } = await openPage();
+  const { last } = watch(authkit, { accessToken: false });
+  await pass(1200);
+  assert.equal(last().user.id, "user_ada");
+  assert.deepEqual(server.calls, ["GET session"]);
+});
+
+test("a listener that throws does not keep others from being told", async () => {
+  const { authkit } = await openPage();
+  let isFirst = true;
+  authkit.subscribe(() => {
+    if (!isFirst) throw new Error("its own");
+    isFirst = false;
+  });
+  const { last } = watch(authkit);
+  await settle();
+  assert.equal(last().user.id, "user_ada");
+});
+
+test("ensureSignedIn goes to sign in and comes back to this page", async () => {
+  const { authkit, server, window } = await openPage();
+  server.user = null;
+  let isSettled = false;
+  authkit.getAuth({ ensureSignedIn: true }).finally(() => (isSettled = true));
+  await settle();
+  assert.deepEqual(window.visited, [
+    "https://app.example/auth/sign-in?return_to=%2Fpage%3Fq%3D1",
+  ]);
+  assert.equal(isSettled, false);
+});
+
+// Tokens in time
+
+for (const [life, renewedAfter] of [
+  [600, 540],
+  [301, 241],
+  [300, 270],
+  [60, 30],
+  [20, 10],
+]) {
+  test(`a token of ${life} seconds is renewed after ${renewedAfter}`, async () => {
+    const { authkit, server } = await openPage();
+    server.life = life;
+    server.buffer = life;
+    watch(authkit);
+    await settle();
+    assert.equal(server.count("token"), 1);
+    await pass(renewedAfter - 1);
+    assert.equal(server.count("token"), 1);
+    await pass(1);
+    assert.equal(server.count("token"), 2);
+  });
+}
+
+test("the timer stops with the last subscriber", async () => {
+  const { authkit, server } = await openPage();
+  const one = watch(authkit);
+  const other = watch(authkit);
+  await settle();
+  one.stop();
+  await pass(545);
+  assert.equal(server.count("token"), 2);
+  other.stop();
+  await pass(3600);
+  assert.equal(server.count("token"), 2);
+});
+
+test("a token refresh renews the session", async () => {
+  const { authkit, server } = await openPage();
+  const { last } = watch(authkit);
+  await settle();
+  server.role = "admin";
+  await pass(545);
+  assert.equal(last().role, "admin");
+});
+
+test("a session refresh renews the token", async () => {
+  const { authkit, server } = await openPage();
+  const { last } = watch(authkit);
+  await settle();
+  const before = last().accessToken;
+  await pass(5);
+  server.role = "admin";
+  const auth = await authkit.refreshAuth();
+  assert.deepEqual([auth.role, last().role], ["admin", "admin"]);
+  assert.notEqual(last().accessToken, before);
+});
+
+test("getAccessToken returns a token that is good without asking again", async () => {
+  const { authkit, server } = await openPage();
+  const tokens = await Promise.all([
+    authkit.getAccessToken(),
+    authkit.getAccessToken(),
+  ]);
+  assert.equal(tokens[0], tokens[1]);
+  assert.equal(await authkit.getAccessToken(), tokens[0]);
+  assert.equal(server.count("token"), 1);
+  await pass(541);
+  assert.notEqual(await authkit.getAccessToken(), tokens[0]);
+});
+
+test("a clock of the computer that is wrong by an hour changes nothing", async () => {
+  for (const ahead of [3600, -3600]) {
+    const { authkit, server } = await openPage();
+    server.ahead = ahead;
+    watch(authkit);
+    await pass(538);
+    assert.equal(server.count("token"), 1);
+    await pass(4);
+    assert.equal(server.count("token"), 2);
+  }
+});
+
+test("a server that hands out the same token is not asked all the time", async () => {
+  const { authkit, server } = await openPage();
+  server.buffer = 0;
+  const { last } = watch(authkit);
+  await settle();
+  const first = last().accessToken;
+  await pass(599);
+  assert.ok(server.count("token") <= 8, String(server.count("token")));
+  assert.equal(last().accessToken, first);
+  await pass(2);
+  assert.notEqual(last().accessToken, first);
+});
+
+// Failures
+
+test("an outage keeps the token, and tokens flow again by themselves", async () => {
+  const { authkit, server, window } = await openPage();
+  const { last } = watch(authkit);
+  await pass(530);
+  const first = last().accessToken;
+  server.failure = DOWN;
+  await pass(60);
+  assert.deepEqual([last().accessToken, last().error.code], [first, "unavailable"]);
+  assert.equal(await authkit.getAccessToken(), first);
+  await pass(60);
+  assert.equal(last().user.id, "user_ada");
+  await assert.rejects(authkit.getAccessToken(), { code: "unavailable" });
+  server.failure = null;
+  await pass(31);
+  assert.notEqual(last().accessToken, first);
+  assert.deepEqual([last().error, window.reloads], [null, 0]);
+});
+
+test("a network that is gone signs nobody out", async () => {
+  const { authkit, server, window } = await openPage();
+  const { last } = watch(authkit);
+  await settle();
+  server.failure = new TypeError("Failed to fetch");
+  await pass(700);
+  assert.deepEqual(
+    [last().user.id, last().error.status, window.reloads],
+    ["user_ada", 0, 0],
+  );
+});
+
+test("tries come further and further apart, and not before Retry-After", async () => {
+  const { authkit, server } = await openPage();
+  watch(authkit);
+  await settle();
+  server.failure = DOWN;
+  await pass(539);
+  const before = server.count("token");
+  await pass(60);
+  assert.ok(
+    server.count("token") - before <= 7,
+    String(server.count("token") - before),
+  );
+  server.failure = {
+    ...DOWN,
+    body: { ...DOWN.body, headers: { "Retry-After": "100" } },
+  };
+  await pass(31);
+  const known = server.count("token");
+  await pass(68);
+  assert.equal(server.count("token"), known);
+});
+
+test("a page that was opened during an outage finds out afterwards", async () => {
+  const { authkit, server } = await openPage();
+  server.failure = DOWN;
+  const { last } = watch(authkit);
+  await settle();
+  assert.deepEqual(
+    [last().user, last().loading, last().error.code],
+    [undefined, false, "unavailable"],
+  );
+  server.failure = null;
+  await pass(2);
+  assert.equal(last().user.id, "user_ada");
+});
+
+test("refreshAuth and switchToOrganization resolve to the error", async () => {
+  const { authkit, server } = await openPage();
+  const error = {
+    code: "authorization_required",
+    message: "SSO",
+    reason: "sso_required",
+  };
+  server.failure = {
+    status: 403,
+    body: { error, signInUrl: "/auth/sign-in?request=x" },
+  };
+  for (const call of [
+    () => authkit.refreshAuth(),
+    () => authkit.switchToOrganization("org_1"),
+  ]) {
+    const { error } = await call();
+    assert.equal(error.reason, "sso_required");
+    assert.equal(
+      error.signInUrl,
+      "https://app.example/auth/sign-in?request=x&return_to=%2Fpage%3Fq%3D1",
+    );
+    assert.equal(error.isTransient, false);
+  }
+});
+
+test("an answer that is no JSON is an error with a name", async () => {
+  const { authkit } = await openPage();
+  globalThis.fetch = async () => new Response("<h1>Bad gateway</h1>", { status: 502 });
+  await assert.rejects(authkit.getAuth(), { code: "unavailable", status: 502 });
+  globalThis.fetch = async () => new Response("<h1>Welcome</h1>");
+  await assert.rejects(authkit.getAuth(), { code: "invalid_response" });
+});
+
+// The end of a session
+
+test("a session that is over is told once when the page comes back", async () => {
+  const { authkit, server, window } = await openPage();
+  const { last } = watch(authkit);
+  await settle();
+  server.user = null;
+  await window.comeToForeground();
+  await window.comeToForeground();
+  assert.deepEqual([last().user, last().accessToken], [null, undefined]);
+  assert.equal(window.reloads, 1);
+  assert.deepEqual(window.fired, [["authkit:expired", null]]);
+});
+
+test("a session that is over is told once when a call says 401", async () => {
+  const { authkit, server, window } = await openPage();
+  await authkit.getAccessToken();
+  server.user = null;
+  await pass(600);
+  assert.equal(await authkit.getAccessToken(), undefined);
+  assert.equal(await authkit.getAccessToken(), undefined);
+  assert.equal(window.reloads, 1);
+});
+
+test("onSessionExpired is called instead of a reload, and false is nothing", async () => {
+  for (const isCalled of [true, false]) {
+    const { authkit, server, window } = await openPage();
+    let calls = 0;
+    authkit.configure({ onSessionExpired: isCalled ? () => (calls += 1) : false });
+    watch(authkit);
+    await settle();
+    server.user = null;
+    await window.comeToForeground();
+    assert.deepEqual([calls, window.reloads], [Number(isCalled), 0]);
+    assert.equal(window.fired.length, 1);
+  }
+});
+
+test("a page of somebody who never signed in is not reloaded", async () => {
+  const { authkit, server, window } = await openPage();
+  server.user = null;
+  watch(authkit);
+  await settle();
+  await window.comeToForeground();
+  assert.equal(window.reloads, 0);
+});
+
+test("a page does not go on as somebody else", async () => {
+  const { authkit, server, window } = await openPage();
+  watch(authkit);
+  await settle();
+  Object.assign(server, { user: "user_bob", sessionId: "session_2", token: null });
+  const { error } = await authkit.refreshAuth();
+  assert.equal(error.code, "session_changed");
+  assert.equal(window.reloads, 1);
+});
+
+test("a new session of the same person goes on", async () => {
+  const { authkit, server, window } = await openPage();
+  watch(authkit);
+  await settle();
+  Object.assign(server, { sessionId: "session_2", token: null });
+  const auth = await authkit.refreshAuth();
+  assert.deepEqual([auth.sessionId, window.reloads], ["session_2", 0]);
+});
+
+test("each call but the question names the session that it is made for", async () => {
+  const { authkit, server } = await openPage();
+  watch(authkit);
+  await settle();
+  await authkit.refreshAuth();
+  const named = server.headers.map((headers) => headers["X-Authkit-Session"]);
+  const about = server.calls.map((call, index) => [call, named[index]]);
+  assert.deepEqual(about, [
+    ["GET session", undefined],
+    ["GET token", "session_1"],
+    ["POST refresh", "session_1"],
+    ["GET token", "session_1"],
+  ]);
+});
+
+test("the coming end is told with the seconds left", async () => {
+  const { authkit, server, window } = await openPage();
+  server.sessionExpiresAt = now() + 1000;
+  authkit.watchExpiry({ warnBefore: 120 });
+  await settle();
+  await pass(879);
+  assert.deepEqual(window.fired, []);
+  await pass(1);
+  assert.deepEqual(window.fired, [["authkit:expiring", { secondsLeft: 120 }]]);
+  server.user = null;
+  await pass(120);
+  assert.deepEqual(window.fired.at(-1), ["authkit:expired", null]);
+  assert.equal(server.count("session?include=expiry"), 1);
+});
+
+test("an end that is far off, unknown or no longer watched is not told", async () => {
+  for (const [end, stop] of [
+    [40 * 86400, false],
+    [null, false],
+    [1000, true],
+  ]) {
+    const { authkit, server, window } = await openPage();
+    server.sessionExpiresAt = end && now() + end;
+    const stopWatching = authkit.watchExpiry();
+    await settle();
+    if (stop) stopWatching();
+    await pass(1200);
+    assert.deepEqual(window.fired, []);
+  }
+});
+
+// Eager auth
+
+test("the eager token is there at once, and its cookie is gone", async () => {
+  const token = () => makeToken();
+  const { authkit, server, window } = await openPage({ eager: token });
+  const value = authkit.getState().accessToken;
+  assert.equal(value, makeToken());
+  assert.equal(window.cookies.size, 0);
+  const { states, last } = watch(authkit);
+  assert.equal(states[0].accessToken, value);
+  await settle();
+  assert.equal(last().accessToken, value);
+  assert.deepEqual(server.calls, ["GET session"]);
+});
+
+test("an eager token that has expired, or is none, is thrown away", async () => {
+  for (const eager of ["nonsense", () => makeToken({ iat: now() - 700 })]) {
+    const { authkit, window } = await openPage({ eager });
+    assert.equal(authkit.getState().accessToken, undefined);
+    assert.equal(window.cookies.size, 0);
+  }
+});
+
+test("the end of a session that was only known by its eager token is told", async () => {
+  const { authkit, server, window } = await openPage({ eager: () => makeToken() });
+  server.user = null;
+  await pass(600);
+  assert.equal(await authkit.getAccessToken(), undefined);
+  assert.equal(window.reloads, 1);
+});
+
+// Tabs
+
+test("twenty tabs ask for a new token once", async () => {
+  const { server, newTab } = await openPage();
+  const tabs = Array.from({ length: 20 }, () => watch(newTab()));
+  await settle();
+  const known = server.count("token");
+  await pass(545);
+  assert.equal(server.count("token"), known + 1);
+  assert.equal(new Set(tabs.map(({ last }) => last().accessToken)).size, 1);
+});
+
+test("without locks each tab renews its token", async () => {
+  const { authkit, server } = await openPage({ locks: false });
+  const { last } = watch(authkit);
+  await pass(545);
+  assert.equal(server.count("token"), 2);
+  assert.ok(last().accessToken);
+});
+
+test("a tab that hangs while it holds the lock does not stop the others", async () => {
+  const { server, newTab } = await openPage();
+  const never = new Promise(() => {});
+  navigator.locks.request("x", { signal: new AbortController().signal }, () => never);
+  const { last } = watch(newTab());
+  await settle();
+  assert.equal(last().accessToken, undefined);
+  await pass(11);
+  assert.ok(last().accessToken);
+  assert.equal(server.count("token"), 1);
+});
+
+test("a sign-out in one tab is told to the others, and none reloads by itself", async () => {
+  const { server, newTab, window } = await openPage();
+  const [one, other] = [newTab(), newTab()];
+  const { last } = watch(other);
+  watch(one);
+  await settle();
+  await one.signOut({ returnTo: "/bye" });
+  await settle();
+  assert.deepEqual([last().user, last().accessToken], [null, undefined]);
+  assert.deepEqual(server.bodies.at(-1), { returnTo: "/bye" });
+  assert.deepEqual(window.visited, ["https://api.workos.com/logout?id=1"]);
+  assert.equal(window.reloads, 0);
+  // Now somebody looks at it.
+  await window.comeToForeground();
+  assert.equal(window.reloads, 1);
+});
+
+test("a sign-out is not undone by what was asked before it", async () => {
+  const { authkit, server } = await openPage();
+  const { last } = watch(authkit);
+  await settle();
+  let release;
+  server.hold = new Promise((resolve) => (release = resolve));
+  const late = authkit.getAuth();
+  server.hold = null;
+  await authkit.signOut();
+  server.user = "user_ada";
+  release();
+  await late;
+  assert.equal(last().user, null);
+});
+
+test("a switch of the organization shows in all tabs", async () => {
+  const { newTab } = await openPage();
+  const [one, other] = [newTab(), newTab()];
+  const { last } = watch(other);
+  watch(one);
+  await settle();
+  await pass(2);
+  await one.switchToOrganization("org_2");
+  await settle();
+  assert.equal(last().organizationId, "org_2");
+  assert.equal(last().accessToken, one.getState().accessToken);
+});
+
+test("a tab without tokens does not keep those of others", async () => {
+  const { newTab } = await openPage();
+  const { last } = watch(newTab(), { accessToken: false });
+  watch(newTab());
+  await settle();
+  assert.equal(last().accessToken, undefined);
+});
+
+test("a new session in another tab is asked about", async () => {
+  const { server, newTab, window } = await openPage();
+  const { last } = watch(newTab());
+  await settle();
+  Object.assign(server, { user: "user_bob", sessionId: "session_2", token: null });
+  watch(newTab());
+  await settle();
+  assert.equal(last().user.id, "user_bob");
+  assert.equal(window.reloads, 1);
+});
+
+// Places
+
+test("switchToOrganization goes on to a page of this site only", async () => {
+  const { authkit, server, window } = await openPage();
+  await authkit.switchToOrganization("org_2", { returnTo: "/team?x=1" });
+  assert.deepEqual(window.visited, ["https://app.example/team?x=1"]);
+  assert.deepEqual(server.bodies[0], {
+    organizationId: "org_2",
+    returnTo: "/team?x=1",
+  });
+  for (const returnTo of [
+    "https://evil.example/",
+    "javascript:alert(1)",
+    "//evil.example",
+  ]) {
+    const { error } = await authkit.switchToOrganization("org_2", { returnTo });
+    assert.ok(error instanceof TypeError);
+  }
+  assert.equal(window.visited.length, 1);
+});
+
+test("a logout URL that is no web address is not followed", async () => {
+  const { authkit, window } = await openPage();
+  globalThis.fetch = async () => Response.json({ logoutUrl: "javascript:alert(1)" });
+  await assert.rejects(authkit.signOut(), TypeError);
+  assert.deepEqual(window.visited, []);
+});
+
+test("a page on its way to WorkOS is not reloaded", async () => {
+  const { authkit, window } = await openPage();
+  watch(authkit);
+  await settle();
+  await authkit.signOut();
+  await window.comeToForeground();
+  assert.equal(window.reloads, 0);
+});
+
+test("a page that comes back out of the browser's cache after a sign-out is", async () => {
+  const { authkit, window } = await openPage();
+  watch(authkit);
+  await settle();
+  await authkit.signOut();
+  window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  await settle();
+  assert.equal(window.reloads, 1);
+});
+
+// Claims
+
+test("claims are those of the token, and none for nobody", async () => {
+  const { authkit, server } = await openPage();
+  assert.equal((await authkit.getTokenClaims()).sub, "user_ada");
+  server.user = null;
+  await pass(600);
+  assert.deepEqual(await authkit.getTokenClaims(), {});
+});
+
+test("recentAuth compares auth_time and fails closed", async () => {
+  const claims = { auth_time: 1_750_000_000 - 100 };
+  const { authkit } = await openPage({ eager: () => makeToken(claims) });
+  assert.equal(await authkit.recentAuth({ maxAge: 100 }), true);
+  assert.equal(await authkit.recentAuth({ maxAge: 99 }), false);
+  for (const maxAge of [undefined, -1, Number.NaN, "10"]) {
+    await assert.rejects(authkit.recentAuth({ maxAge }), TypeError);
+  }
+  const other = await openPage();
+  assert.equal(await other.authkit.recentAuth({ maxAge: 1e9 }), false);
+});

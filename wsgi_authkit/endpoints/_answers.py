@@ -1,0 +1,45 @@
+"""What the JSON endpoints answer about a session, in the browser client's words."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Any
+
+from wsgi_authkit.request_context import RequestContext
+from wsgi_authkit.responses import Response, json_error, json_response
+from wsgi_authkit.results import RefreshOutcome
+
+
+def describe(context: RequestContext, **details: Any) -> Response:
+    """Return who is signed in, without tokens; 503 while nobody can say."""
+    session = context.session
+    if session.status == "unavailable":
+        return context.challenge.answer_script()
+    if not session:
+        sign_in = context.links.start("sign-in", None, {})
+        return json_response({**session.to_dict(), "signInUrl": sign_in})
+    return json_response({**session.to_dict(), **details})
+
+
+def report(context: RequestContext, outcome: RefreshOutcome) -> Response:
+    """Return what a refresh, or a switch of the organization, came to."""
+    if outcome.kind == "reauthorize":
+        error = {
+            "code": "authorization_required",
+            "message": "WorkOS asks for another step.",
+            "reason": outcome.reason,
+        }
+        return json_response(
+            {"error": error, "signInUrl": outcome.url}, HTTPStatus.FORBIDDEN
+        )
+    if outcome.kind == "unavailable":
+        return context.challenge.unavailable(math.ceil(outcome.retry_after or 1))
+    if outcome.kind == "denied":
+        return context.challenge.answer_script()
+    return describe(context)
+
+
+def invalid_request(problem: Exception | str) -> Response:
+    """Return a 400 that says what is wrong with the request."""
+    return json_error("invalid_request", str(problem), HTTPStatus.BAD_REQUEST)
