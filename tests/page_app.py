@@ -3,9 +3,10 @@
 Gunicorn loads it as ``tests.page_app:make_app()``; the settings are WorkOS's own
 environment variables, :data:`OPTIONS` and :data:`LOG`.
 
-``/`` is the page, and ``/api/who`` answers whose access token it was sent. In the
-page's query, ``idle`` has it not subscribe and ``reload`` has it do what it does by
-default when the session is over.
+``/`` is the page, ``/top`` has the impersonation's bar on the other side, and
+``/api/who`` answers whose access token it was sent. In the page's query, ``idle`` has
+it not subscribe and ``reload`` has it do what it does by default when the session is
+over.
 """
 
 from __future__ import annotations
@@ -82,6 +83,10 @@ document.addEventListener("click", ({ target }) => { window.clicks.push(target.i
 
 _FILES: Final = {
     "/": ("text/html; charset=utf-8", _PAGE),
+    "/top": (
+        "text/html; charset=utf-8",
+        _PAGE.replace("<authkit-impersonation>", '<authkit-impersonation side="top">'),
+    ),
     "/page.css": ("text/css", _STYLE),
     "/page.js": ("text/javascript", _SCRIPT),
 }
@@ -100,7 +105,9 @@ def make_app() -> WSGIApplication:
         return [content.encode()]
 
     options = json.loads(os.environ[OPTIONS])
-    middleware = AuthKitMiddleware(app, **{"exclude_paths": ["/api/:path*"], **options})
+    # A browser asks for the icon on its own, with the cookies of the site.
+    excluded = ["/api/:path*", "/favicon.ico"]
+    middleware = AuthKitMiddleware(app, **{"exclude_paths": excluded, **options})
     # As an API elsewhere would, which knows no session and has a clock that is right.
     key_set = KeySet(lambda: middleware.api.fetch_jwks())
     verifier = TokenVerifier(key_set=key_set, leeway=0)

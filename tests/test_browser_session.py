@@ -76,7 +76,8 @@ def test_page_learns_that_nobody_is_signed_in(visit: Visit) -> None:
 def test_page_that_needs_somebody_comes_back_after_the_sign_in(visit: Visit) -> None:
     tab = visit.open("/?idle&page=7")
     tab.evaluate("void authkit.getAuth({ ensureSignedIn: true })")
-    tab.until("!!document.querySelector('button[value=continue]')")
+    at_workos = f"location.origin === '{visit.site.workos_url}'"
+    tab.until(f"{at_workos} && document.readyState === 'complete'")
     tab.follow("button[value=continue]")
 
     assert tab.url == f"{visit.site.url}/?idle&page=7"
