@@ -105,7 +105,7 @@ def make_app() -> WSGIApplication:
         return [content.encode()]
 
     options = json.loads(os.environ[OPTIONS])
-    # A browser asks for the icon on its own, with the cookies of the site.
+    # Chromium asks for the icon of whatever it shows, a refusal to another site too.
     excluded = ["/api/:path*", "/favicon.ico"]
     middleware = AuthKitMiddleware(app, **{"exclude_paths": excluded, **options})
     # As an API elsewhere would, which knows no session and has a clock that is right.

@@ -61,7 +61,7 @@ class Page:
 
     def until_text(self, text: str) -> None:
         """Wait until a text can be seen somewhere on the page."""
-        self.tab.until(f"document.body.innerText.includes('{text}')")
+        self.tab.until(f"document.body?.innerText.includes('{text}')")
 
 
 def _place(fact: str) -> str:

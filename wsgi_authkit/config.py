@@ -376,6 +376,7 @@ def _bracketed(parts: SplitResult) -> str:
 
 
 def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine, in the names that browsers trust as such."""
     host = host.lower()
     return host in ("localhost", "127.0.0.1", "[::1]") or host.endswith(".localhost")
 

@@ -55,7 +55,8 @@ class AuthKitMiddleware:
     :class:`~wsgi_authkit.Session` or a falsy
     :class:`~wsgi_authkit.AnonymousSession`, and ``environ["authkit"]`` the request's
     :class:`~wsgi_authkit.Auth`. The path of the redirect URI, and ``sign-in``,
-    ``sign-up`` and ``sign-out`` below ``mount``, are answered here::
+    ``sign-up``, ``sign-out`` and what ``authkit.js`` asks for below ``mount``, are
+    answered here::
 
         app.wsgi_app = AuthKitMiddleware(app.wsgi_app)
 

@@ -768,6 +768,8 @@ button:disabled { opacity: 0.6; cursor: default }
 .folded .fold { border-radius: 999px; background: var(--accent);
   color: var(--on-accent) }
 `;
+// Pixels above and below the bar, together.
+const BAR_MARGINS = 24;
 const FOLDED_KEY = "authkit-impersonation-folded";
 const FOLD_PATH = "M5 9l7 7 7-7";
 // Two people: who it is, and who it looks like.
@@ -780,7 +782,14 @@ class Impersonation extends (globalThis.HTMLElement ?? Object) {
   #sessionId;
   #parts;
   #sizes;
-  #reserved;
+  // Properties of the page, and what they were before.
+  #reserved = new Map();
+
+  static observedAttributes = ["side"];
+
+  attributeChangedCallback() {
+    this.#reserve();
+  }
 
   connectedCallback() {
     this.hidden = true;
@@ -813,7 +822,7 @@ class Impersonation extends (globalThis.HTMLElement ?? Object) {
     this.hidden = true;
     this.#sessionId = undefined;
     this.#sizes.disconnect();
-    this.#reserve(0);
+    this.#release();
   }
 
   async #askOrganization(user, reason) {
@@ -851,10 +860,7 @@ class Impersonation extends (globalThis.HTMLElement ?? Object) {
     root.append(make("div", { class: "frame", part: "frame" }), bar);
     stop.addEventListener("click", () => void this.#stop());
     fold.addEventListener("click", () => this.#fold(!bar.classList.contains("folded")));
-    this.#sizes = new ResizeObserver(() => {
-      const { height } = bar.getBoundingClientRect();
-      if (!this.hidden) this.#reserve(Math.ceil(height) + 24);
-    });
+    this.#sizes = new ResizeObserver(() => this.#reserve());
     this.#parts = { bar, text, stop, fold };
     this.#fold(remembered(FOLDED_KEY) === "yes");
     return this.#parts;
@@ -884,19 +890,23 @@ class Impersonation extends (globalThis.HTMLElement ?? Object) {
   }
 
   /** Keep the page's own end scrollable to where the bar does not cover it. */
-  #reserve(pixels) {
-    const { style } = document.documentElement;
+  #reserve() {
+    this.#release();
+    if (this.hidden || !this.#parts) return;
+    const { height } = this.#parts.bar.getBoundingClientRect();
     const side = this.getAttribute("side") === "top" ? "top" : "bottom";
+    const { style } = document.documentElement;
     for (const property of [`padding-${side}`, `scroll-padding-${side}`]) {
-      this.#reserved ??= new Map();
-      if (!this.#reserved.has(property)) {
-        this.#reserved.set(property, style.getPropertyValue(property));
-      }
-      style.setProperty(
-        property,
-        pixels ? `${pixels}px` : this.#reserved.get(property),
-      );
+      this.#reserved.set(property, style.getPropertyValue(property));
+      style.setProperty(property, `${Math.ceil(height) + BAR_MARGINS}px`);
     }
+  }
+
+  #release() {
+    for (const [property, value] of this.#reserved) {
+      document.documentElement.style.setProperty(property, value);
+    }
+    this.#reserved.clear();
   }
 }
 
