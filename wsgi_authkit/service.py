@@ -103,7 +103,7 @@ class _State:
             config.client_id,
             monotonic=monotonic,
         )
-        self.details = SessionDetails(self.api, self.ledger)
+        self.details = SessionDetails(self.api, self.ledger, monotonic=monotonic)
         self.api_keys = APIKeyValidator(self.api, clock=clock, monotonic=monotonic)
         self.verifier = TokenVerifier(
             key_set=KeySet(
@@ -366,7 +366,7 @@ class AuthKitService:
     def session_expires_at(self, session: Session) -> float | None:
         """Return when WorkOS ends a session, in Unix seconds.
 
-        WorkOS is asked once a session, in 8 seconds at most. ``None`` where it cannot
+        WorkOS is asked once a session, in 12 seconds at most. ``None`` where it cannot
         be asked, or does not say.
         """
         return self._state.details.expires_at(session)
