@@ -45,6 +45,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert options.rules.judge("//") == "public"
     assert options.sign_out_return_to is None
     assert options.allowed_return_urls == ()
+    assert options.allowed_origins == ()
     assert options.refresh_buffer is None
     assert options.session_storage == "cookie"
     assert options.eager_auth is False
@@ -69,6 +70,12 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ("sign_out_return_to", None),
         ("allowed_return_urls", ()),
         ("allowed_return_urls", ("https://a.example/", "http://b.example/x?y")),
+        ("allowed_origins", ()),
+        ("allowed_origins", ["https://shop.example.com"]),
+        ("allowed_origins", ("https://a.example:8443", "https://b.example")),
+        ("allowed_origins", ["https://xn--bcher-kva.example"]),
+        ("allowed_origins", ["http://localhost:5173", "http://shop.localhost"]),
+        ("allowed_origins", ["http://127.0.0.1:5173", "http://[::1]:5173"]),
         ("on_success", print),
         ("on_error", None),
         ("require_auth", True),
@@ -103,6 +110,32 @@ def test_option_is_accepted(option: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("allowed_origins", "https://shop.example.com"),
+        *(
+            ("allowed_origins", ["https://ok.example", origin])
+            for origin in (
+                "*",
+                "null",
+                "",
+                None,
+                7,
+                b"https://shop.example.com",
+                "shop.example.com",
+                "http://shop.example.com",
+                "http://localhost.example.com",
+                "https://*.example.com",
+                "https://shop.example.com/",
+                "https://shop.example.com/path",
+                "https://shop.example.com:443",
+                "https://Shop.example.com",
+                "https://user@shop.example.com",
+                "https://b\u00fccher.example",
+                "https://a.example, https://b.example",
+                "https://shop.example.com\r\nX: y",
+                "file://",
+                "https://",
+            )
+        ),
         ("base_url", ""),
         ("base_url", "app.example.com"),
         ("base_url", "//app.example.com"),

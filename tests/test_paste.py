@@ -113,6 +113,9 @@ def test_text_becomes_what_each_option_is(load: Load) -> None:
         "    https://one.example/\n"
         "    # a comment\n"
         "    https://two.example/\n"
+        "allowed_origins =\n"
+        "    https://shop.example\n"
+        "    http://localhost:5173\n"
         "refresh_buffer = 2.5\n"
         "session_cache_size = 99\n"
         "revocation_check = 30\n"
@@ -135,6 +138,7 @@ def test_text_becomes_what_each_option_is(load: Load) -> None:
         "https://one.example/",
         "https://two.example/",
     )
+    assert options.allowed_origins == ("https://shop.example", "http://localhost:5173")
     assert options.refresh_buffer == 2.5
     assert options.session_cache_size == 99
     assert options.revocation_check == 30

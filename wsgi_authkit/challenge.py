@@ -62,7 +62,7 @@ class Challenge:
     def answer(self) -> Response:
         """Return the response to a request that needs a session and has none."""
         if self._is_unavailable:
-            return self.unavailable(self._retry_after)
+            return self._unavailable(self._retry_after)
         if self._is_navigation and not self._is_api:
             return redirect(self._location(path_and_query(self.environ)))
         return self._unauthorized()
@@ -70,7 +70,7 @@ class Challenge:
     def answer_script(self) -> Response:
         """Return the JSON for a script that needs a session and has none."""
         if self._is_unavailable:
-            return _unavailable_json(self._retry_after)
+            return unavailable_json(self._retry_after)
         return self._unauthorized()
 
     def rewrite(self, status: str, headers: list[Header]) -> tuple[str, list[Header]]:
@@ -181,10 +181,9 @@ class Challenge:
         wait = error.retry_after if isinstance(error, RefreshUnavailable) else 1
         return max(RETRY_AFTER, math.ceil(wait))
 
-    def unavailable(self, seconds: int) -> Response:
-        """Return the 503 for who has to wait so long until somebody can say."""
+    def _unavailable(self, seconds: int) -> Response:
         if not prefers_html(self.environ):
-            return _unavailable_json(seconds)
+            return unavailable_json(seconds)
         return page(
             "One moment, please",
             [
@@ -196,7 +195,8 @@ class Challenge:
         )
 
 
-def _unavailable_json(seconds: int) -> Response:
+def unavailable_json(seconds: int) -> Response:
+    """Return the 503 for a script that has to wait so long until somebody can say."""
     return json_error(
         "unavailable",
         "The sign-in service cannot be reached at the moment.",

@@ -378,8 +378,8 @@ def _bracketed(parts: SplitResult) -> str:
 
 def is_loopback(host: str) -> bool:
     """Say whether a host is this machine, in the names that browsers trust as such."""
-    host = host.lower()
-    return host in ("localhost", "127.0.0.1", "[::1]") or host.endswith(".localhost")
+    host = host.lower().strip("[]")
+    return host in ("localhost", "127.0.0.1", "::1") or host.endswith(".localhost")
 
 
 def _check_credentials(config: AuthKitConfig) -> Iterator[str]:

@@ -105,7 +105,7 @@ class SessionDetails:
                 found = find()
             except APIError as error:
                 if self._time_to_log:
-                    log.warning("WorkOS cannot be asked for a %s: %s", kind, error)
+                    log.warning("WorkOS cannot be asked (%s): %s", kind, error)
                 found = {}
             kept_for = lifetime if found else UNKNOWN_LIFETIME
             self._ledger.set(kind, identifier, found, kept_for, late=False)

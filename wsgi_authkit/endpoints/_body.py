@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a form or JSON body that are read.
 MAX_BODY: Final = 16 * 1024
+# Those of WorkOS have 30 characters.
+_MAX_IDENTIFIER: Final = 200
 
 
 class InvalidBody(Exception):
@@ -49,9 +51,27 @@ def read_fields(environ: WSGIEnvironment) -> dict[str, Any]:
 
 def _parse_json(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        value = json.loads(body, object_pairs_hook=_members)
     except (ValueError, RecursionError) as error:
         raise InvalidBody("the body is not JSON") from error
     if not isinstance(value, dict):
         raise InvalidBody("the body is not a JSON object")
     return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Two of one name are an attempt to have two readers see different values.
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name is there twice")
+    return members
+
+
+def is_identifier(value: object) -> bool:
+    """Say whether a value can name something at WorkOS: printable ASCII, and short."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= _MAX_IDENTIFIER
+        and value.isascii()
+        and value.isprintable()
+    )

@@ -5,8 +5,18 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from wsgi_authkit.endpoints._answers import invalid_request, report
-from wsgi_authkit.endpoints._body import InvalidBody, is_form, read_fields
+from wsgi_authkit.endpoints._answers import (
+    invalid_request,
+    report,
+    settle,
+    wait_of,
+)
+from wsgi_authkit.endpoints._body import (
+    InvalidBody,
+    is_form,
+    is_identifier,
+    read_fields,
+)
 from wsgi_authkit.endpoints._origin import cross_origin, may_change
 from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.responses import link, page, redirect
@@ -26,13 +36,13 @@ def switch_organization(context: RequestContext) -> WSGIApplication:
     except InvalidBody as error:
         return _incomplete(context) if by_form else invalid_request(error)
     organization_id = fields.get("organization_id" if by_form else "organizationId")
-    if not isinstance(organization_id, str) or not organization_id:
+    if not is_identifier(organization_id):
         if by_form:
             return _incomplete(context)
         return invalid_request("organizationId must name an organization")
     value = fields.get("return_to" if by_form else "returnTo")
     return_to = value if isinstance(value, str) else None
-    context.read_session(refresh=True)
+    settle(context)
     outcome = context.renew(organization_id, return_to=return_to)
     if by_form:
         return _lead_on(context, outcome, return_to)
@@ -44,7 +54,7 @@ def _lead_on(
 ) -> WSGIApplication:
     """Answer a person: with the page they want, or the step that leads there."""
     if outcome.kind == "unavailable":
-        return context.challenge.answer()
+        return _come_back(context, outcome)
     if outcome.kind == "denied":
         location = context.site_url(context.links.start("sign-in", return_to, {}))
     elif outcome.kind == "reauthorize" and outcome.url is not None:
@@ -60,6 +70,20 @@ def _incomplete(context: RequestContext) -> WSGIApplication:
         ["Nothing has changed. Go back and choose an organization again."],
         actions=_home(context),
         status=HTTPStatus.BAD_REQUEST,
+    )
+
+
+def _come_back(context: RequestContext, outcome: RefreshOutcome) -> WSGIApplication:
+    # It does not load itself again: that would be a GET.
+    return page(
+        "One moment, please",
+        [
+            "The sign-in service cannot be reached at the moment. You are still signed "
+            "in and nothing has changed. Go back and try again in a moment."
+        ],
+        actions=_home(context),
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        headers=[("Retry-After", str(wait_of(outcome)))],
     )
 
 

@@ -1,0 +1,176 @@
+"""``X-Authkit-Session``: a page of one person never acts as the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.harness import Harness
+from tests.json_endpoints import (
+    assert_guarded,
+    assert_without_effect,
+    expire,
+    post,
+    session_of,
+    signed_in,
+    two_organizations,
+)
+from tests.sites import CACHE_CONTROL, EXPIRED, answer, cookie_of, make_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+# WebOb 1.8 imports `cgi`, which Python 3.11 and 3.12 warn of.
+pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
+
+HEADER = "X-Authkit-Session"
+OTHER = {HEADER: "session_of_somebody_else"}
+LOOMS = {"organizationId": "org_looms"}
+ENDPOINTS = [
+    ("GET", "/auth/session"),
+    ("HEAD", "/auth/session"),
+    ("GET", "/auth/token"),
+    ("POST", "/auth/refresh"),
+    ("POST", "/auth/switch-organization"),
+    ("POST", "/auth/sign-out"),
+]
+
+
+def ask(
+    harness: Harness, method: str, path: str, headers: dict[str, str], **options: Any
+) -> Any:
+    json = LOOMS if method == "POST" and path.startswith("/auth/") else None
+    return harness.client.request(
+        method, path, fetch=True, headers=headers, json=json, **options
+    )
+
+
+@pytest.mark.parametrize("seconds", [0, EXPIRED])
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+def test_endpoint_refuses_before_any_effect(
+    method: str, path: str, seconds: float
+) -> None:
+    harness = two_organizations()
+    harness.clock.advance(seconds)
+    cookie = harness.session_cookie()
+    response = ask(harness, method, path, OTHER)
+
+    assert response.status == 409
+    if method != "HEAD":
+        assert response.json()["error"]["code"] == "session_changed"
+        assert response.json()["error"].keys() == {"code", "message"}
+    assert_guarded(response)
+    assert_without_effect(harness, response)
+    assert harness.session_cookie() == cookie
+    assert harness.who()["user"] == "ada@example.com"
+
+
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+def test_endpoint_serves_the_session_that_is_named(method: str, path: str) -> None:
+    harness = two_organizations()
+    expire(harness)
+    named = {HEADER: harness.middleware.service.session_ids(cookie_of(harness))[0]}
+    response = ask(harness, method, path, named)
+
+    assert response.status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+@pytest.mark.parametrize("require_auth", [False, True])
+@pytest.mark.parametrize("seconds", [0, EXPIRED])
+def test_app_is_not_called(method: str, require_auth: bool, seconds: float) -> None:
+    called: list[str] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        called.append(environ["PATH_INFO"])
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    harness = signed_in(app=app, require_auth=require_auth, eager_auth=True)
+    harness.clock.advance(seconds)
+    response = ask(harness, method, "/orders", OTHER)
+
+    assert response.status == 409
+    assert called == []
+    assert response.header("Cache-Control") == CACHE_CONTROL
+    assert_without_effect(harness, response)
+
+
+def test_app_is_called_for_the_session_that_is_named() -> None:
+    harness = signed_in()
+    session_id = session_of(harness).session_id
+    response = ask(harness, "POST", "/orders", {HEADER: session_id})
+
+    assert (response.status, response.json()["session_id"]) == (200, session_id)
+
+
+def test_page_of_one_person_does_not_post_as_the_next() -> None:
+    harness = signed_in()
+    page = {HEADER: session_of(harness).session_id}
+    harness.sign_in(harness.workos.add_user("grace@example.com"))
+
+    assert ask(harness, "POST", "/orders", page).status == 409
+    assert ask(harness, "POST", "/auth/sign-out", page).status == 409
+    assert harness.who()["user"] == "grace@example.com"
+
+
+def test_session_that_was_refreshed_or_switched_is_the_same() -> None:
+    harness = two_organizations()
+    page = {HEADER: session_of(harness).session_id}
+    post(harness, "/auth/refresh", LOOMS, headers=page)
+
+    assert harness.who()["organization_id"] == "org_looms"
+    assert ask(harness, "POST", "/orders", page).status == 200
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_request_without_it_is_not_concerned(value: str | None) -> None:
+    harness = signed_in()
+
+    assert harness.client.post("/orders", headers={HEADER: value}).status == 200
+
+
+@pytest.mark.parametrize("value", ["\xff\xfe", "x" * 9000, ",", "*", "null"])
+def test_no_value_matches_by_chance(value: str) -> None:
+    harness = signed_in()
+
+    assert ask(harness, "POST", "/orders", {HEADER: value}).status == 409
+
+
+def test_part_of_the_id_or_several_do_not_match() -> None:
+    harness = signed_in()
+    session_id = session_of(harness).session_id
+
+    for value in (session_id[:-1], f"{session_id},other", session_id.lower()):
+        assert ask(harness, "POST", "/orders", {HEADER: value}).status == 409
+
+
+@pytest.mark.parametrize("cookie", [None, "wos-session=garbage"])
+def test_who_is_signed_out_is_told_that_instead(cookie: str | None) -> None:
+    harness = make_site(require_auth=True)
+    headers: Any = {**OTHER, "Cookie": cookie}
+
+    assert ask(harness, "GET", "/auth/token", headers).status == 401
+    assert ask(harness, "POST", "/auth/refresh", headers).status == 401
+    assert ask(harness, "GET", "/auth/session", headers).json()["user"] is None
+    assert ask(harness, "POST", "/orders", headers).status == 401
+    assert ask(harness, "POST", "/auth/sign-out", headers).status == 200
+
+
+def test_excluded_paths_are_left_alone() -> None:
+    harness = signed_in(app=answer(), exclude_paths=["/static/:path*"])
+    response = ask(harness, "GET", "/static/a.css", OTHER)
+
+    assert (response.status, response.body) == (200, b"the app")
+    assert response.header("Cache-Control") is None
+
+
+def test_app_learns_nobody_from_a_refused_request() -> None:
+    harness = signed_in(remote_user="email")
+    environ = {"REMOTE_USER": "mallory"}
+    response = ask(harness, "GET", "/orders", OTHER, extra=environ)
+
+    assert response.status == 409
+    assert "ada@example.com" not in response.text
