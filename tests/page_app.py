@@ -3,9 +3,10 @@
 Gunicorn loads it as ``tests.page_app:make_app()``; the settings are WorkOS's own
 environment variables, :data:`OPTIONS` and :data:`LOG`.
 
-``/`` is the page, and ``/api/who`` answers whose access token it was sent. In the
-page's query, ``idle`` has it not subscribe and ``reload`` has it do what it does by
-default when the session is over.
+``/`` is the page, ``/top`` has the impersonation's bar on the other side, and
+``/api/who`` answers whose access token it was sent. In the page's query, ``idle`` has
+it not subscribe and ``reload`` has it do what it does by default when the session is
+over.
 """
 
 from __future__ import annotations
@@ -82,6 +83,10 @@ document.addEventListener("click", ({ target }) => { window.clicks.push(target.i
 
 _FILES: Final = {
     "/": ("text/html; charset=utf-8", _PAGE),
+    "/top": (
+        "text/html; charset=utf-8",
+        _PAGE.replace("<authkit-impersonation>", '<authkit-impersonation side="top">'),
+    ),
     "/page.css": ("text/css", _STYLE),
     "/page.js": ("text/javascript", _SCRIPT),
 }

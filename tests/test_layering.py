@@ -42,6 +42,7 @@ LAYERS: Final = (
         "session_ends",
         "session_details",
         "refresh",
+        "session_cache",
         "session_reader",
         "session_refresher",
         "sessions",

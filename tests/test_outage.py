@@ -663,7 +663,9 @@ def test_store_that_fails_is_left_alone_for_a_moment(
 ) -> None:
     visitor = Visitor()
     store = BrokenStore(visitor.site.clock, EVERY_VERB)
-    visitor.site.client.app = visitor.site.new_middleware(store=DecoratedStore(store))
+    # So that every request would ask it.
+    options: dict[str, Any] = {"store": DecoratedStore(store), "session_cache_size": 0}
+    visitor.site.client.app = visitor.site.new_middleware(**options)
     for _ in range(10):
         visitor.site.who()
     assert store.tries == 1

@@ -117,6 +117,8 @@ def test_text_becomes_what_each_option_is(load: Load) -> None:
         "    https://shop.example\n"
         "    http://localhost:5173\n"
         "refresh_buffer = 2.5\n"
+        "session_cache_size = 99\n"
+        "revocation_check = 30\n"
         "debug = no\n"
         "cookie_max_age = 3600\n"
         "api_https = off\n"
@@ -138,6 +140,8 @@ def test_text_becomes_what_each_option_is(load: Load) -> None:
     )
     assert options.allowed_origins == ("https://shop.example", "http://localhost:5173")
     assert options.refresh_buffer == 2.5
+    assert options.session_cache_size == 99
+    assert options.revocation_check == 30
     assert options.debug is False
     assert config.cookie_max_age == 3600
     assert config.api_https is False

@@ -289,7 +289,7 @@ FAULTS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_failure_is_unknown_logged_without_names_and_asked_again_in_a_minute(
     fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:

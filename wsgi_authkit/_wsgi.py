@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
 if TYPE_CHECKING:
     from types import TracebackType
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-    ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+#: What ``sys.exc_info()`` returns while an exception is handled.
+ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType]"
 
 #: One response header, name and value.
 Header = tuple[str, str]

@@ -11,7 +11,6 @@ page can forge, and on ``Accept`` where it is missing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from wsgi_authkit.authentication import ClientInfo
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 
 #: What the rules make of a path.
 Access = Literal["protected", "excluded", "public"]
-
-# Decisions that are kept, and characters of the longest path to keep one for.
-_REMEMBERED: Final = 1024
-_REMEMBERED_LENGTH: Final = 256
 
 _LIST: Final = 'must be a list of path patterns, such as ["/about", "/docs/:path*"]'
 
@@ -63,8 +58,6 @@ class AccessRules:
         if problems:
             raise ConfigurationError(problems)
         self._protects = require_auth or bool(self._protected)
-        # Most requests are for few paths, and a decision never changes.
-        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._decide)
 
     def judge(self, path_info: str) -> Access:
         """Return what a request's ``PATH_INFO`` asks for.
@@ -76,9 +69,7 @@ class AccessRules:
         """
         if not (self._protects or self._excluded):
             return "public"
-        if len(path_info) > _REMEMBERED_LENGTH:
-            return self._decide(path_info)
-        return self._remembered(path_info)
+        return self._decide(path_info)
 
     def _decide(self, path_info: str) -> Access:
         path = request_path(path_info)
@@ -189,16 +180,21 @@ _METHOD_OVERRIDES: Final = (
 
 def is_prefetch(environ: WSGIEnvironment) -> bool:
     """Say whether the browser fetches ahead of a navigation that may never come."""
-    purposes = (
-        environ.get("HTTP_SEC_PURPOSE", ""),
-        environ.get("HTTP_PURPOSE", ""),
-        environ.get("HTTP_X_PURPOSE", ""),
-        environ.get("HTTP_X_MOZ", ""),
-    )
-    return any(
-        "prefetch" in purpose.lower() or "preview" in purpose.lower()
-        for purpose in purposes
-    )
+    for header in _PURPOSES:
+        # Nearly no request has one of them.
+        if header in environ:
+            purpose = environ[header].lower()
+            if "prefetch" in purpose or "preview" in purpose:
+                return True
+    return False
+
+
+_PURPOSES: Final = (
+    "HTTP_SEC_PURPOSE",
+    "HTTP_PURPOSE",
+    "HTTP_X_PURPOSE",
+    "HTTP_X_MOZ",
+)
 
 
 def prefers_html(environ: WSGIEnvironment) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from wsgi_authkit._wsgi import path_and_query
+from wsgi_authkit._wsgi import ExcInfo, Header, path_and_query, rewriting
 from wsgi_authkit.access import has_same_origin_proof
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.api_keys import APIKey, parse_bearer
@@ -15,8 +16,17 @@ from wsgi_authkit.results import RefreshOutcome
 from wsgi_authkit.session import AnonymousSession, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from wsgiref.types import WSGIApplication
+    from collections.abc import Callable, Mapping
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+#: Makes the context of a request that came at some time, in Unix seconds.
+MakeContext: TypeAlias = (
+    "Callable[[WSGIEnvironment, Session | AnonymousSession, float], RequestContext]"
+)
+#: Returns status and headers of a response as they go out.
+Rewrite: TypeAlias = (
+    "Callable[[RequestContext, str, list[Header]], tuple[str, list[Header]]]"
+)
 
 #: Seconds that the clock of WorkOS may be ahead of ours.
 CLOCK_SKEW: Final = 60
@@ -29,10 +39,22 @@ class Auth:
     when the person follows one, not when the page is made.
     """
 
-    __slots__ = ("_context",)
+    __slots__ = ("_at", "_environ", "_headers_sent", "_made", "_make", "_session")
 
-    def __init__(self, context: RequestContext) -> None:
-        self._context = context
+    def __init__(
+        self,
+        environ: WSGIEnvironment,
+        session: Session | AnonymousSession,
+        at: float,
+        make: MakeContext,
+        made: RequestContext | None = None,
+    ) -> None:
+        self._environ = environ
+        self._session = session
+        self._at = at
+        self._make = make
+        self._made = made
+        self._headers_sent = False
 
     def __repr__(self) -> str:
         return f"<Auth {self.session!r}>"
@@ -40,7 +62,16 @@ class Auth:
     @property
     def session(self) -> Session | AnonymousSession:
         """The same as ``environ["authkit.session"]``."""
-        return self._context.session
+        made = self._made
+        return self._session if made is None else made.session
+
+    @property
+    def _context(self) -> RequestContext:
+        """What belongs to the request, made when something of it is asked for."""
+        if self._made is None:
+            self._made = self._make(self._environ, self._session, self._at)
+            self._made.headers_sent = self._headers_sent
+        return self._made
 
     def sign_in_url(self, return_to: str | None = None, **options: Any) -> str:
         """Return the path on this site that starts a sign-in.
@@ -261,3 +292,38 @@ class Auth:
         They may do anything: check what a request asks for before passing it on.
         """
         return self._context.service.api
+
+
+def answering(
+    auth: Auth,
+    start_response: StartResponse,
+    complete: Callable[[list[Header]], list[Header]] | None,
+    rewrite: Rewrite,
+) -> StartResponse:
+    """Return the ``start_response`` of an app that may change who is signed in.
+
+    :param complete: Returns the headers of a response to somebody whom nothing has
+        happened to. ``None`` leaves them as they are: nothing is made, not even a copy.
+    :param rewrite: What becomes of any other response.
+    """
+
+    def answer(
+        status: str,
+        headers: list[Header],
+        exc_info: ExcInfo | tuple[None, None, None] | None = None,
+        /,
+    ) -> Callable[[bytes], object]:
+        if exc_info is None and auth._made is None and status[:3] != "401":
+            auth._headers_sent = True
+            return start_response(
+                status, headers if complete is None else complete(headers)
+            )
+        rewritten = rewriting(start_response, partial(rewrite, auth._context))
+        if exc_info is None:
+            return rewritten(status, headers)
+        try:
+            return rewritten(status, headers, exc_info)
+        finally:
+            exc_info = None  # a traceback must not keep its own frame alive
+
+    return answer

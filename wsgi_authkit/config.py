@@ -9,7 +9,6 @@ length only, so the error can be shown and logged.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -339,6 +338,8 @@ def _unknown_setting(name: str, known: Sequence[str]) -> str:
 
 def suggestion(name: str, known: Sequence[str]) -> str:
     """Return which known name may be meant by an unknown one, or all of them."""
+    import difflib
+
     close = difflib.get_close_matches(name.lower(), known, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
 

@@ -34,6 +34,9 @@ _CHUNK_SUFFIXES: Final = tuple(f".{index}" for index in range(MAX_CHUNKS))
 _SUFFIXES: Final = ("", *_CHUNK_SUFFIXES)
 _CHUNK_COUNTS: Final = frozenset(str(count) for count in range(1, MAX_CHUNKS + 1))
 
+# What is taken off the ends of a value before it is looked at.
+_ODD: Final = frozenset(' \t"')
+
 # RFC 6265 4.1.1: `token` and `cookie-octet`.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _COOKIE_OCTETS: Final = re.compile(r"[\x21\x23-\x2B\x2D-\x3A\x3C-\x5B\x5D-\x7E]*")
@@ -118,7 +121,39 @@ def cookie_values(header: str, name: str) -> list[str]:
     ]
 
 
+def sole_cookie(header: str, name: str) -> str | None:
+    """Return the value of a cookie that stands once and plainly in a header.
+
+    ``None`` wherever one look is not enough to know: the name is nowhere, or somewhere
+    else too, in that of a chunk for instance; the value is empty, too long for a
+    cookie, or not written as we write it. Where there is an answer,
+    :func:`session_candidates` has the same, at a multiple of the cost.
+    """
+    start = header.find(name)
+    at = start + len(name) + 1
+    # In front stands nothing, or what separates cookies (RFC 6265 4.2.1).
+    if (
+        start < 0
+        or header[at - 1 : at] != "="
+        or (start and header[start - 2 : start] != "; ")
+    ):
+        return None
+    end = header.find(";", at)
+    value = header[at:] if end < 0 else header[at:end]
+    if (
+        not 0 < len(value) <= COOKIE_BUDGET
+        or value[0] in _ODD
+        or value[-1] in _ODD
+        or "%" in value
+        or (end >= 0 and name in header[end:])
+    ):
+        return None
+    return value
+
+
 def _mentioning(header: str, name: str) -> list[tuple[str, str]]:
+    if name not in header:
+        return []
     # Most requests carry cookies of others too; those are not taken apart.
     return _parse([pair for pair in header.split(";") if name in pair])
 

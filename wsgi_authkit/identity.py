@@ -67,16 +67,12 @@ class NameHook:
             return None
 
 
-def remove_claims(environ: WSGIEnvironment, remote_user: RemoteUser | None) -> None:
-    """Remove what a request claims about who makes it.
+def claims(remote_user: RemoteUser | None) -> tuple[str, ...]:
+    """Return the keys of ``environ`` in which a request claims who makes it.
 
     :param remote_user: With it, ``REMOTE_USER`` and what resembles it is a claim too.
     """
-    for key in _CLAIMS:
-        environ.pop(key, None)
-    if remote_user is not None:
-        for key in _REMOTE_USER_CLAIMS:
-            environ.pop(key, None)
+    return _CLAIMS if remote_user is None else _CLAIMS + _REMOTE_USER_CLAIMS
 
 
 def publish(

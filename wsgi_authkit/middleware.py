@@ -5,20 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from wsgi_authkit._logs import show_debug_logs
-from wsgi_authkit._wsgi import AUTH_KEY, Header, override_cookies, rewriting
+from wsgi_authkit._wsgi import (
+    AUTH_KEY,
+    SESSION_KEY,
+    Header,
+    override_cookies,
+    rewriting,
+)
 from wsgi_authkit.access import Access, is_preflight
 from wsgi_authkit.api import WorkOSClient
-from wsgi_authkit.auth import Auth
+from wsgi_authkit.auth import Auth, answering
 from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.eager import EAGER_COOKIE, EagerAuth, take_back
 from wsgi_authkit.endpoints import CALLBACK, MOUNTED, Endpoint
 from wsgi_authkit.errors import ConfigurationError
-from wsgi_authkit.identity import RemoteUser, remove_claims
+from wsgi_authkit.identity import RemoteUser, claims, publish
 from wsgi_authkit.options import (
     OnError,
     OnRefresh,
@@ -31,11 +37,15 @@ from wsgi_authkit.redirect_uris import (
     RedirectOptions,
 )
 from wsgi_authkit.request_context import RequestContext
-from wsgi_authkit.request_session import identify, is_for_another_session
-from wsgi_authkit.responses import is_public, private, session_changed
+from wsgi_authkit.request_session import (
+    SESSION_EXPECTED,
+    identify,
+    is_for_another_session,
+)
+from wsgi_authkit.responses import private, session_changed
 from wsgi_authkit.results import AuthResult
-from wsgi_authkit.service import AuthKitService
-from wsgi_authkit.session import AnonymousSession, Session
+from wsgi_authkit.service import SESSION_CACHE_SIZE, AuthKitService
+from wsgi_authkit.session import EXCLUDED, NO_COOKIE, AnonymousSession, Session
 from wsgi_authkit.session_storage import SessionStorage
 from wsgi_authkit.site import ServiceOptions, Site, SiteMaker
 from wsgi_authkit.stores import Store
@@ -46,6 +56,12 @@ if TYPE_CHECKING:
     import requests
 
 log = logging.getLogger(__name__)
+
+# Paths whose route is kept, and characters of the longest one to keep.
+_REMEMBERED: Final = 1024
+_REMEMBERED_LENGTH: Final = 256
+
+_Route: TypeAlias = "tuple[Endpoint | None, Access]"
 
 
 class AuthKitMiddleware:
@@ -137,6 +153,13 @@ class AuthKitMiddleware:
         ``"unix://…"``, or an object with the methods of
         :class:`~wsgi_authkit.stores.Store`. Processes that do not see one file system
         need Redis.
+    :param session_cache_size: Verified sessions that each process keeps, by cookie
+        value, for 5 minutes at most, at about 7 KB each. A request of one that is kept
+        costs a look-up. 0 keeps none.
+    :param revocation_check: Seconds after which the store is asked again whether a
+        session that is kept was signed out, or refreshed, elsewhere; 0 asks at every
+        request. ``None`` asks when it is verified again: a sign-out then reaches the
+        other processes within 5 minutes, and this one at once.
     :param session_storage: ``"cookie"``, or a factory that is given the configuration
         and returns a :class:`~wsgi_authkit.SessionStorage`.
     :param allow_insecure: Accept a redirect URI with http off this machine: sessions
@@ -179,6 +202,8 @@ class AuthKitMiddleware:
         revoke_on_sign_out: bool = False,
         store: str | Store = "auto",
         session_storage: str | Callable[[AuthKitConfig], SessionStorage] = "cookie",
+        session_cache_size: int = SESSION_CACHE_SIZE,
+        revocation_check: float | None = None,
         allow_insecure: bool = False,
         debug: bool = False,
         clock: Callable[[], float] = time.time,
@@ -204,6 +229,8 @@ class AuthKitMiddleware:
             http=http,
             clock=clock,
             refresh_buffer=refresh_buffer,
+            session_cache_size=session_cache_size,
+            revocation_check=revocation_check,
         )
         try:
             options = Options(
@@ -229,6 +256,8 @@ class AuthKitMiddleware:
                 remote_user=remote_user,
                 revoke_on_sign_out=revoke_on_sign_out,
                 session_storage=session_storage,
+                session_cache_size=session_cache_size,
+                revocation_check=revocation_check,
                 debug=debug,
             )
         except ConfigurationError as error:
@@ -247,6 +276,12 @@ class AuthKitMiddleware:
         self._options = options
         self._mount_prefix = f"{options.mount}/"
         self._public_logged = False
+        self._complete = partial(private, on_public=self._log_public)
+        self._claims = claims(options.remote_user)
+        # Most requests are for few paths, and what is there never changes.
+        self._remembered_route = lru_cache(maxsize=_REMEMBERED)(self._find_route)
+        # What each request is asked or told, besides who makes it.
+        self._looks_closer = debug or eager_auth or redirects.choose is not None
         self._eager = EagerAuth() if options.eager_auth else None
         if debug:
             show_debug_logs()
@@ -255,30 +290,81 @@ class AuthKitMiddleware:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        site = self._sites.site
-        remove_claims(environ, self._options.remote_user)
+        site = self._sites.made or self._sites.site
+        for claim in self._claims:
+            if claim in environ:
+                del environ[claim]
+        script, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+        if len(script) + len(path) > _REMEMBERED_LENGTH:
+            endpoint, access = self._find_route(script, path)
+        else:
+            endpoint, access = self._remembered_route(script, path)
+        if (
+            endpoint is not None
+            or self._looks_closer
+            or environ["REQUEST_METHOD"] == "OPTIONS"
+            or SESSION_EXPECTED in environ
+        ):
+            return self._answer(site, environ, start_response, endpoint, access)
+        service, cookies = site.service, environ.get("HTTP_COOKIE", "")
+        at = service.clock()
+        session = EXCLUDED if access == "excluded" else service.recall(cookies, at)
+        result: AuthResult | None = None
+        if session is None:
+            result = identify(service, self._options, environ)
+            session, at = result.session, result.at
+        if (access == "protected" and not session) or (
+            result is not None and _has_news(result)
+        ):
+            return self._answer(site, environ, start_response, None, access, result)
+        nobody = session is NO_COOKIE or session is EXCLUDED
+        auth = Auth(environ, session, at, self._make_context)
+        # Both keys, so that no outer value shines through.
+        environ[AUTH_KEY] = auth
+        environ[SESSION_KEY] = session
+        if self._options.remote_user is not None:
+            publish(environ, session, self._options.remote_user)
+        complete = None
+        if session is not EXCLUDED and (
+            not nobody or "HTTP_AUTHORIZATION" in environ or EAGER_COOKIE in cookies
+        ):
+            complete = self._complete
+        return self._app(
+            environ, answering(auth, start_response, complete, self._rewrite)
+        )
+
+    def _answer(
+        self,
+        site: Site,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        endpoint: Endpoint | None,
+        access: Access,
+        result: AuthResult | None = None,
+    ) -> Iterable[bytes]:
+        """Answer a request that one look is not enough for.
+
+        :param result: Who makes it, where that is known; finding out once more could
+            refresh a session twice.
+        """
         choice = site.redirect_uris.choice(environ)
         service = site.service.with_redirect_uri(choice.uri)
-        endpoint = self._find_endpoint(site, environ)
-        access: Access = "public"
-        if endpoint is None:
-            access = self._options.rules.judge(environ.get("PATH_INFO", ""))
         changed = False
         if access == "excluded":
-            result = AuthResult(session=AnonymousSession("excluded"))
+            result = AuthResult(session=EXCLUDED)
         elif (
             endpoint is not None
             or is_preflight(environ)
             or (changed := is_for_another_session(service, environ))
         ):
-            access, result = "public", AuthResult(session=AnonymousSession())
-        else:
+            access, result = "public", AuthResult(session=NO_COOKIE)
+        elif result is None:
             result = identify(service, self._options, environ)
         context = RequestContext(
             service, self._options, environ, result, site.redirect_uris, choice
         )
-        # Both keys, so that no outer value shines through.
-        environ[AUTH_KEY] = Auth(context)
+        auth = Auth(environ, result.session, result.at, self._make_context, context)
+        environ[AUTH_KEY] = auth
         context.publish()
         if self._options.debug:
             self._log_request(context, access, answered_here=endpoint is not None)
@@ -289,8 +375,24 @@ class AuthKitMiddleware:
         app = self._app if is_let_in else context.ask_to_sign_in()
         if changed:
             app = session_changed()
-        rewrite = partial(self._rewrite, context)
-        return app(environ, rewriting(start_response, rewrite))
+        return app(environ, rewriting(start_response, partial(self._rewrite, context)))
+
+    def _make_context(
+        self,
+        environ: WSGIEnvironment,
+        session: Session | AnonymousSession,
+        at: float,
+    ) -> RequestContext:
+        site = self._sites.site
+        choice = site.redirect_uris.choice(environ)
+        return RequestContext(
+            site.service.with_redirect_uri(choice.uri),
+            self._options,
+            environ,
+            AuthResult(session=session, at=at),
+            site.redirect_uris,
+            choice,
+        )
 
     @staticmethod
     def _log_request(
@@ -327,20 +429,23 @@ class AuthKitMiddleware:
         """
         return self.service.save_session(value, redirect_uri=url).headers
 
-    def _find_endpoint(self, site: Site, environ: WSGIEnvironment) -> Endpoint | None:
-        path = environ.get("PATH_INFO", "")
+    def _find_route(self, script: str, path: str) -> _Route:
+        """Return which endpoint answers a request, or what its path asks for."""
         if path.startswith(self._mount_prefix):
             endpoint = MOUNTED.get(path[len(self._options.mount) :])
             if endpoint is not None:
-                return endpoint
-        return CALLBACK if site.redirect_uris.answering(environ) else None
+                return endpoint, "public"
+        if self._sites.site.redirect_uris.answering_at(script, path):
+            return CALLBACK, "public"
+        return None, self._options.rules.judge(path)
 
     def _rewrite(
         self, context: RequestContext, status: str, headers: list[Header]
     ) -> tuple[str, list[Header]]:
         """Return status and headers of the app's response as they go out."""
         extra = context.headers_to_add(status, headers)
-        status, headers = context.challenge.rewrite(status, headers)
+        if status.startswith("401"):
+            status, headers = context.challenge.rewrite(status, headers)
         if self._eager is not None and not context.is_excluded:
             extra = [
                 *extra,
@@ -354,13 +459,16 @@ class AuthKitMiddleware:
             ]
         if not extra and not context.is_private:
             return status, headers
-        if not self._public_logged and is_public(headers):
-            self._public_logged = True
-            log.warning(
-                "the app asked shared caches to keep a response to somebody who is "
-                "signed in; its Cache-Control was replaced"
-            )
-        return status, private([*headers, *dict.fromkeys(extra)])
+        return status, self._complete([*headers, *dict.fromkeys(extra)])
+
+    def _log_public(self) -> None:
+        if self._public_logged:
+            return
+        self._public_logged = True
+        log.warning(
+            "the app asked shared caches to keep a response to somebody who is "
+            "signed in; its Cache-Control was replaced"
+        )
 
     def _rewrite_own(
         self, context: RequestContext, status: str, headers: list[Header]
@@ -376,6 +484,17 @@ class AuthKitMiddleware:
             secure = context.service.config.secure_cookies()
             extra = [*extra, *take_back(secure=secure)]
         return status, override_cookies(headers, list(dict.fromkeys(extra)))
+
+
+def _has_news(result: AuthResult) -> bool:
+    """Say whether there is more to a result than who makes the request."""
+    return bool(
+        result.headers
+        or result.error is not None
+        or result.refresh_token is not None
+        # Whether its response is private depends on what else came along.
+        or result.session.reason == "no_cookie"
+    )
 
 
 def _warn(options: Options, *, allow_insecure: bool) -> None:

@@ -94,6 +94,8 @@ class Options:
     remote_user: RemoteUser | None = None
     revoke_on_sign_out: bool = False
     session_storage: str | Callable[..., object] = "cookie"
+    session_cache_size: int = 1024
+    revocation_check: float | None = None
     debug: bool = False
     #: What the lists of paths come to.
     rules: AccessRules = field(init=False, repr=False, compare=False)
@@ -142,14 +144,22 @@ class Options:
                 "allowed_origins must be a list of origins with https, such as "
                 "https://shop.example.com; http only on localhost"
             )
-        if self.refresh_buffer is not None and not _is_seconds(self.refresh_buffer):
-            yield "refresh_buffer must be seconds, 0 or more, or None"
         if self.session_storage != "cookie" and not callable(self.session_storage):
             yield 'session_storage must be "cookie" or a factory of a SessionStorage'
         if self.remote_user is not None and not is_remote_user(self.remote_user):
             yield 'remote_user must be "sub", "email", a callable of a session, or None'
+        yield from self._number_problems()
         yield from self._hook_problems()
         yield from self._switch_problems()
+
+    def _number_problems(self) -> Iterator[str]:
+        for name in ("refresh_buffer", "revocation_check"):
+            value = getattr(self, name)
+            if value is not None and not _is_seconds(value):
+                yield f"{name} must be seconds, 0 or more, or None"
+        size = self.session_cache_size
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            yield "session_cache_size must be a whole number of sessions, 0 or more"
 
     def _hook_problems(self) -> Iterator[str]:
         for name in ("on_success", "on_error", "on_refresh", "on_refresh_error"):

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _SETTINGS: Final = tuple(setting.name for setting in fields(AuthKitConfig))
 # No URL and no name of a store looks like this: they have a slash, or end in the colon.
 _OBJECT: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
+_COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII)
 
 
@@ -116,6 +117,12 @@ def _parse_number(text: str) -> float:
     return float(text)
 
 
+def _parse_count(text: str) -> int:
+    if not _COUNT.fullmatch(text):
+        raise ValueError("must be a whole number, in decimal digits")
+    return int(text)
+
+
 def _parse_object(text: str) -> Any:
     if not _OBJECT.fullmatch(text):
         raise ValueError("must name an object, such as myapp.auth:remember")
@@ -145,7 +152,8 @@ _OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
         ),
         parse_lines,
     ),
-    **dict.fromkeys(("refresh_buffer",), _parse_number),
+    **dict.fromkeys(("refresh_buffer", "revocation_check"), _parse_number),
+    "session_cache_size": _parse_count,
     **dict.fromkeys(
         ("on_success", "on_error", "on_refresh", "on_refresh_error", "clock", "http"),
         _parse_object,

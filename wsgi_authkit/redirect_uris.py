@@ -108,9 +108,14 @@ class RedirectURIs:
         A redirect URI's path includes the prefix that the app is mounted at; behind a
         proxy that strips it, ``environ`` does not know of it.
         """
-        path = environ.get("PATH_INFO", "")
-        full = environ.get("SCRIPT_NAME", "") + path
-        return self._by_path.get(full) or self._by_path.get(path, ())
+        return self.answering_at(
+            environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+        )
+
+    def answering_at(self, script_name: str, path_info: str) -> Sequence[str]:
+        """Return what :meth:`answering` does for a request to this path."""
+        full = script_name + path_info
+        return self._by_path.get(full) or self._by_path.get(path_info, ())
 
 
 def callback_path(redirect_uri: str) -> str:

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 #: In which a page names the session that it was made for.
 SESSION_HEADER: Final = "X-Authkit-Session"
+#: Its key in ``environ``.
+SESSION_EXPECTED: Final = "HTTP_X_AUTHKIT_SESSION"
 
 
 def identify(
@@ -57,7 +59,7 @@ def is_for_another_session(service: AuthKitService, environ: WSGIEnvironment) ->
     It says so in :data:`SESSION_HEADER`. What one person has begun must not be done in
     the name of the next. Who is signed out by now is told that instead.
     """
-    expected = environ.get("HTTP_X_AUTHKIT_SESSION")
+    expected = environ.get(SESSION_EXPECTED)
     if not expected:
         return False
     known = service.session_ids(environ.get("HTTP_COOKIE", ""))

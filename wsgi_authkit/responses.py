@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from html import escape
@@ -33,11 +33,20 @@ _PRIVATE: Final[tuple[Header, ...]] = (
 # Cache-Control. Besides, RFC 9213 2 gives all that it defines the same ending.
 _TARGETED: Final = frozenset({"edge-control", "surrogate-control", "x-accel-expires"})
 _TARGETED_ENDING: Final = "-cache-control"
+_VARY: Final[Header] = ("Vary", "Cookie")
+# What is replaced or merged; most responses have nothing of it.
+_RULED: Final = _TARGETED | {"cache-control", "pragma", "expires", "vary"}
+
+# Written like this they need no closer look; any other spelling gets one.
+_HARMLESS: Final = frozenset(
+    {"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Location"}
+    | {"Last-Modified", "Set-Cookie", "Date", "Server", "X-Content-Type-Options"}
+)
 
 # On everything that the middleware itself answers.
 _COMMON: Final[tuple[Header, ...]] = (
     *_PRIVATE,
-    ("Vary", "Cookie"),
+    _VARY,
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
@@ -260,14 +269,30 @@ _PAGE: Final = """\
 """
 
 
-def private(headers: list[Header]) -> list[Header]:
+def private(
+    headers: list[Header], on_public: Callable[[], object] | None = None
+) -> list[Header]:
     """Return the headers of a response that no cache may keep.
 
     ``Cache-Control``, ``Pragma`` and ``Expires`` are replaced, ``Cookie`` is added to
     ``Vary``: a shared cache that keeps somebody's page, or their ``Set-Cookie``, hands
     their session to the next visitor. Headers by which an app tells a CDN to look past
     ``Cache-Control`` (RFC 9213 and its forerunners) are left out.
+
+    :param on_public: Called where shared caches were asked to keep the response.
     """
+    for header in headers:
+        if header[0] in _HARMLESS:
+            continue
+        name = header[0].lower()
+        if name in _RULED or name.endswith(_TARGETED_ENDING):
+            if on_public is not None and is_public(headers):
+                on_public()
+            return _replaced(headers)
+    return [*headers, *_PRIVATE, _VARY]
+
+
+def _replaced(headers: list[Header]) -> list[Header]:
     vary: list[str] = []
     kept = []
     for header in headers:

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit._wsgi import Header
 from wsgi_authkit.api import WorkOSClient
@@ -31,6 +31,7 @@ from wsgi_authkit.api_keys import APIKey, APIKeyValidator
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.config import AuthKitConfig
+from wsgi_authkit.cookies import sole_cookie
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.errors import (
     APIError,
@@ -48,6 +49,8 @@ from wsgi_authkit.results import (
 )
 from wsgi_authkit.seal import Encryption, IronEncryption, looks_sealed
 from wsgi_authkit.session import (
+    INVALID_COOKIE,
+    NO_COOKIE,
     AnonymousSession,
     Session,
     SessionPayload,
@@ -55,6 +58,7 @@ from wsgi_authkit.session import (
     make_session,
     parse_payload,
 )
+from wsgi_authkit.session_cache import MAX_AGE, SessionCache
 from wsgi_authkit.session_details import Organization, SessionDetails
 from wsgi_authkit.session_ends import CLOCK_SKEW
 from wsgi_authkit.session_reader import SessionReader
@@ -78,6 +82,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Verified sessions that a process keeps unless it is told otherwise: about 10 MB.
+SESSION_CACHE_SIZE: Final = 1024
+
 
 class _State:
     """What belongs to one process: connections, keys, coordination."""
@@ -96,7 +103,7 @@ class _State:
             config.client_id,
             monotonic=monotonic,
         )
-        self.details = SessionDetails(self.api, self.ledger)
+        self.details = SessionDetails(self.api, self.ledger, monotonic=monotonic)
         self.api_keys = APIKeyValidator(self.api, clock=clock, monotonic=monotonic)
         self.verifier = TokenVerifier(
             key_set=KeySet(
@@ -123,11 +130,20 @@ class _State:
             self.reader,
             clock=clock,
         )
+        check = service._revocation_check
+        self.cache = SessionCache(
+            service._session_cache_size,
+            lambda: self.verifier.key_set.generation,
+            max_age=MAX_AGE if check is None else check,
+            clock=clock,
+            monotonic=monotonic,
+        )
         self.sessions = Sessions(
             storage,
             self.coordinator,
             self.reader,
             self.refresher,
+            self.cache,
             buffer=service._refresh_buffer,
             clock=clock,
         )
@@ -148,6 +164,10 @@ class AuthKitService:
     :param clock: The time, in Unix seconds.
     :param refresh_buffer: Seconds before a token's expiry from which it is refreshed;
         ``None`` is 60, or 30 for tokens of 5 minutes or less; 0 only after expiry.
+    :param session_cache_size: Verified sessions that a process keeps, by cookie value;
+        0 keeps none.
+    :param revocation_check: Seconds after which the store is asked again about a
+        session that is kept; ``None`` asks when the session is verified again.
     """
 
     def __init__(
@@ -160,6 +180,8 @@ class AuthKitService:
         http: requests.Session | None = None,
         clock: Callable[[], float] = time.time,
         refresh_buffer: float | None = None,
+        session_cache_size: int = SESSION_CACHE_SIZE,
+        revocation_check: float | None = None,
     ) -> None:
         check_store(store)
         self.config = config
@@ -177,11 +199,21 @@ class AuthKitService:
         self._store = store
         self._http = http
         self._refresh_buffer = refresh_buffer
+        self._session_cache_size = session_cache_size
+        self._revocation_check = revocation_check
+        # Of other storages nobody knows where they read.
+        self._plain_storage = (
+            self.storage
+            if isinstance(self.storage, CookieSessionStorage)
+            and self.storage.reads_header
+            else None
+        )
         self._states: dict[int, _State] = {}
         # One for each other redirect URI. This one is not in it: a service of one URI
         # would refer to itself, and its connections close whenever the cycle is found.
         self._variants: dict[str, AuthKitService] = {}
         self._configured = config.redirect_uri
+        self._secure = config.secure_cookies()
 
     @property
     def api(self) -> WorkOSClient:
@@ -232,6 +264,7 @@ class AuthKitService:
         if variant is None:
             variant = copy(self)
             variant.config = replace(self.config, redirect_uri=redirect_uri)
+            variant._secure = variant.config.secure_cookies()
             variant = self._variants.setdefault(redirect_uri, variant)
         return variant
 
@@ -264,6 +297,31 @@ class AuthKitService:
             self._visit(cookies, navigation=navigation), context
         )
 
+    def recall(
+        self, cookies: str, now: float | None = None
+    ) -> Session | AnonymousSession | None:
+        """Return who makes a request, where one look at the header is enough to know.
+
+        ``None`` where :meth:`with_auth` has to say, which never contradicts this.
+
+        :param cookies: The ``Cookie`` header.
+        :param now: The time, in Unix seconds, for who has just asked for it.
+        """
+        storage, name = self._plain_storage, self.config.cookie_name
+        if storage is None:
+            return None
+        if name not in cookies:
+            return NO_COOKIE
+        value = sole_cookie(cookies, name)
+        if value is None:
+            return None
+        state = self._states.get(os.getpid()) or self._state
+        session = state.cache.get(value, now)
+        if session is None and not storage.is_plausible(value):
+            # What anybody can send is turned away before anything is made for it.
+            return INVALID_COOKIE
+        return session
+
     def _visit(
         self,
         cookies: Cookies,
@@ -271,9 +329,12 @@ class AuthKitService:
         *,
         navigation: bool = False,
     ) -> Visit:
+        secure = self._secure
+        if redirect_uri is not None:
+            secure = self.config.secure_cookies(redirect_uri)
         return Visit(
             cookies=cookies,
-            secure=self.config.secure_cookies(redirect_uri),
+            secure=secure,
             at=self.clock(),
             navigation=navigation,
         )
@@ -289,6 +350,8 @@ class AuthKitService:
         out meanwhile, or that the browser has left for another one, nothing is left to
         send. What :meth:`clear_session` and :meth:`sign_out` answer stays as it is.
         """
+        if result.refresh_token is None or not result.headers:
+            return result.headers
         return self._state.sessions.latest_headers(result, self._visit(cookies))
 
     def get_session(self, cookies: Cookies) -> Session | AnonymousSession:
@@ -303,7 +366,7 @@ class AuthKitService:
     def session_expires_at(self, session: Session) -> float | None:
         """Return when WorkOS ends a session, in Unix seconds.
 
-        WorkOS is asked once a session, in 8 seconds at most. ``None`` where it cannot
+        WorkOS is asked once a session, in 12 seconds at most. ``None`` where it cannot
         be asked, or does not say.
         """
         return self._state.details.expires_at(session)
@@ -413,6 +476,7 @@ class AuthKitService:
             the same, or the next sign-in asks for nothing.
         """
         self._state.coordinator.ends.end(session_id)
+        self._state.cache.drop(session_id)
         if revoke:
             self._revoke(session_id)
         pending = self.clear_pending_verifier(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -198,8 +199,11 @@ def _either(value: Mapping[str, Any], *names: str) -> object:
 
 
 def _text(value: Mapping[str, Any], *names: str) -> str | None:
-    found = _either(value, *names)
-    return found if isinstance(found, str) else None
+    for name in names:
+        if name in value:
+            found = value[name]
+            return found if isinstance(found, str) else None
+    return None
 
 
 def _strings(value: object) -> dict[str, str]:
@@ -364,6 +368,13 @@ class AnonymousSession(_Grants):
         return {"user": None}
 
 
+#: Shared by all requests without a session cookie, and on excluded paths.
+NO_COOKIE: Final = AnonymousSession("no_cookie")
+EXCLUDED: Final = AnonymousSession("excluded")
+#: Shared by all requests whose cookie has not even the form of a session.
+INVALID_COOKIE: Final = AnonymousSession("invalid_cookie")
+
+
 def make_session(
     payload: SessionPayload,
     claims: Mapping[str, Any],
@@ -411,8 +422,14 @@ def _frozen_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _frozen(value: Any) -> Any:
     """Return JSON that nobody can change: a session is shared between requests."""
+    # Nearly all is text; asking whether it is a mapping costs more than the rest.
+    if isinstance(value, str):
+        return value
     if isinstance(value, Mapping):
-        return MappingProxyType({key: _frozen(item) for key, item in value.items()})
+        return MappingProxyType(
+            # Many sessions are kept, and all have the same claims.
+            {sys.intern(key): _frozen(item) for key, item in value.items()}
+        )
     if isinstance(value, list | tuple):
         return tuple(map(_frozen, value))
     return value

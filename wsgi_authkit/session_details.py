@@ -8,6 +8,7 @@ verified session: the API key could read those of anybody (GHSA-ph3g-6p57-jfm5).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,8 +30,12 @@ END_LIFETIME: Final = 24 * 3600.0
 NAME_LIFETIME: Final = 300.0
 UNKNOWN_LIFETIME: Final = 60.0
 
-# Sessions of one user that are looked through, newest first, 100 at a time.
+# Sessions of one user that are looked through, newest first, 100 at a time; and the
+# seconds after which no further page is asked for.
 _PAGES: Final = 3
+_PATIENCE: Final = 4.0
+#: Seconds that finding out can take.
+LONGEST: Final = _PATIENCE + CALL_DEADLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +53,17 @@ class Organization:
 class SessionDetails:
     """Asks WorkOS, once for all who want to know. One object for each process."""
 
-    def __init__(self, api: WorkOSClient, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        api: WorkOSClient,
+        ledger: Ledger,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api = api
         self._ledger = ledger
-        self._questions = SingleFlight[dict[str, Any]](CALL_DEADLINE)
+        self._monotonic = monotonic
+        self._questions = SingleFlight[dict[str, Any]](LONGEST)
         self._time_to_log = OnceAMinute()
 
     def expires_at(self, session: Session) -> float | None:
@@ -89,22 +101,26 @@ class SessionDetails:
             known = self._ledger.get(kind, identifier)
             if known is not None:
                 return known
-            found = find()
+            try:
+                found = find()
+            except APIError as error:
+                if self._time_to_log:
+                    log.warning("WorkOS cannot be asked (%s): %s", kind, error)
+                found = {}
             kept_for = lifetime if found else UNKNOWN_LIFETIME
             self._ledger.set(kind, identifier, found, kept_for, late=False)
             return found
 
         try:
             return self._questions.ask(f"{kind} {identifier}", ask)
-        except APIError as error:
-            if self._time_to_log:
-                log.warning("WorkOS cannot be asked (%s): %s", kind, error)
-            self._ledger.set(kind, identifier, {}, UNKNOWN_LIFETIME, late=False)
+        except APIError:
+            # Somebody else's call takes too long; its answer is for the next.
             return {}
 
     def _find_end(self, session: Session) -> dict[str, Any]:
         path = f"/user_management/users/{quote(session.user.id, safe='')}/sessions"
         params = {"limit": "100", "order": "desc"}
+        started = self._monotonic()
         for _ in range(_PAGES):
             answer = _mapping(self._api.get(path, params=params))
             for entry in _list(answer.get("data")):
@@ -112,7 +128,7 @@ class SessionDetails:
                     at = _unix_seconds(entry.get("expires_at"))
                     return {} if at is None else {"at": at}
             after = _mapping(answer.get("list_metadata")).get("after")
-            if not isinstance(after, str):
+            if not isinstance(after, str) or self._monotonic() - started > _PATIENCE:
                 break
             params["after"] = after
         return {}

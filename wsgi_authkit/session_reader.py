@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,9 +75,19 @@ class SessionReader:
         self._clock = clock
         self._time_to_log_conflict = OnceAMinute()
 
-    def find(self, cookies: Cookies) -> SealedSession | AnonymousSession:
-        """Return the one session of the cookies, or why there is none."""
-        candidates = self._storage.load_session(cookies)
+    def candidates(self, cookies: Cookies) -> list[str]:
+        """Return the values that may be the session, the likeliest first."""
+        return self._storage.load_session(cookies)
+
+    def find(
+        self, cookies: Cookies, candidates: Sequence[str] | None = None
+    ) -> SealedSession | AnonymousSession:
+        """Return the one session of the cookies, or why there is none.
+
+        :param candidates: What :meth:`candidates` returns, where it is known already.
+        """
+        if candidates is None:
+            candidates = self.candidates(cookies)
         if not candidates:
             # A response to a cookie of ours is private, whatever the cookie holds.
             present = self._has_cookie(cookies)

@@ -24,6 +24,7 @@ from wsgi_authkit.errors import (
 from wsgi_authkit.refresh import RefreshCoordinator, RefreshResult, describe
 from wsgi_authkit.results import AuthResult, RefreshOutcome
 from wsgi_authkit.session import AnonymousSession, Reason, Session
+from wsgi_authkit.session_cache import SessionCache
 from wsgi_authkit.session_reader import SealedSession, SessionReader
 from wsgi_authkit.session_refresher import RefreshContext, SessionRefresher
 from wsgi_authkit.session_storage import Cookies, SessionStorage
@@ -68,6 +69,7 @@ class Sessions:
         coordinator: RefreshCoordinator,
         reader: SessionReader,
         refresher: SessionRefresher,
+        cache: SessionCache,
         *,
         buffer: float | None = None,
         clock: Callable[[], float] = time.time,
@@ -76,21 +78,31 @@ class Sessions:
         self._coordinator = coordinator
         self._reader = reader
         self._refresher = refresher
+        self._cache = cache
         self._buffer = buffer
         self._clock = clock
 
     def find(self, visit: Visit, context: RefreshContext) -> AuthResult:
         """See :meth:`~wsgi_authkit.AuthKitService.with_auth`."""
-        found = self._reader.find(visit.cookies)
+        values = self._reader.candidates(visit.cookies)
+        seen = self._cache.get(values[0]) if len(values) == 1 else None
+        if seen is not None:
+            return AuthResult(session=seen, at=visit.at)
+        ticket = self._cache.ticket()
+        found = self._reader.find(visit.cookies, values)
         if isinstance(found, AnonymousSession):
             return self._anonymous(found.reason, visit)
         current = self._newest(found)
         if not self._is_due(current):
+            if current is found and found.session is not None and len(values) == 1:
+                until = found.claims["exp"] - refresh_buffer(found.claims, self._buffer)
+                self._cache.put(ticket, found.sealed, found.session, until)
             return self._renewed(current, found, visit)
         for _ in range(_MAX_REFRESHES):
             if self._refresher.refreshed_recently(current):
                 break
             result = self._refresher.refresh(current, context)
+            self._cache.drop(_session_id(found))
             if result.kind != "refreshed":
                 return self._not_refreshed(result, current, found, visit)
             opened = self._reader.open(result.sealed)
@@ -129,6 +141,7 @@ class Sessions:
         result = self._refresher.refresh(
             found, replace(context, on_refresh_error=note), explicit=True, wanted=wanted
         )
+        self._cache.drop(session.session_id)
         error = describe(result)
         if isinstance(error, RefreshNeedsAuthorization):
             return RefreshOutcome(
@@ -148,7 +161,7 @@ class Sessions:
         self, result: AuthResult | RefreshOutcome, visit: Visit
     ) -> list[Header]:
         """See :meth:`~wsgi_authkit.AuthKitService.latest_headers`."""
-        if result.refresh_token is None or not result.headers:
+        if result.refresh_token is None:
             return result.headers
         if self._coordinator.ends.is_gone(result.session_id or "", result.at):
             return []

@@ -42,6 +42,8 @@ class ServiceOptions:
     http: requests.Session | None
     clock: Callable[[], float]
     refresh_buffer: float | None
+    session_cache_size: int
+    revocation_check: float | None
 
     def problems(self) -> Iterator[str]:
         """Yield what keeps a service from being made."""
@@ -64,6 +66,8 @@ class ServiceOptions:
             http=self.http,
             clock=self.clock,
             refresh_buffer=self.refresh_buffer,
+            session_cache_size=self.session_cache_size,
+            revocation_check=self.revocation_check,
         )
 
 
@@ -91,7 +95,8 @@ class SiteMaker:
         self._overrides: dict[str, Any] = dict(redirects.overrides)
         if allow_insecure:
             self._overrides["allow_insecure"] = True
-        self._site: Site | None = None
+        #: The site, ``None`` until it is there.
+        self.made: Site | None = None
         self._locks: dict[int, threading.Lock] = {}
 
     def prepare(self) -> Iterator[str]:
@@ -102,7 +107,7 @@ class SiteMaker:
                 yield "config must be an AuthKitConfig, or a callable that returns one"
             return
         try:
-            self._site = self._make()
+            self.made = self._make()
         except ConfigurationError as error:
             yield from error.problems
 
@@ -112,14 +117,14 @@ class SiteMaker:
 
         :raises ConfigurationError: The settings that a callable returned cannot work.
         """
-        return self._site or self._first_site()
+        return self.made or self._first_site()
 
     def _first_site(self) -> Site:
         # Made here and not at construction: a lock that is held at a fork stays held.
         with self._locks.setdefault(os.getpid(), threading.Lock()):
-            if self._site is None:
-                self._site = self._make()
-            return self._site
+            if self.made is None:
+                self.made = self._make()
+            return self.made
 
     def _make(self) -> Site:
         config = self._load()

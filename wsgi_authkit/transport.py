@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.cookiejar import DefaultCookiePolicy
 from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, Any, Final
 
@@ -172,6 +171,8 @@ def _drop_location(response: requests.Response, **_: Any) -> None:
 
 
 def _new_session() -> requests.Session:
+    from http.cookiejar import DefaultCookiePolicy
+
     import requests
 
     session = requests.Session()

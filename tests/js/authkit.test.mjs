@@ -581,3 +581,227 @@ test("recentAuth compares auth_time and fails closed", async () => {
   const other = await openPage();
   assert.equal(await other.authkit.recentAuth({ maxAge: 1e9 }), false);
 });
+
+// What one person may not get of another
+
+function subjectOf(token) {
+  return token && JSON.parse(Buffer.from(token.split(".")[1], "base64url")).sub;
+}
+
+/** Hold the answer to a path back, until it is released. */
+function holdBack(path) {
+  const answer = globalThis.fetch;
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  globalThis.fetch = async (url, options) => {
+    const response = await answer(url, options);
+    if (url.endsWith(path)) await held;
+    return response;
+  };
+  return release;
+}
+
+test("no state has the token of another person, and none is told to others", async () => {
+  const { authkit, server, browser, newTab, window } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  const ada = watch(authkit);
+  await settle();
+  Object.assign(server, { user: "user_bob", sessionId: "session_2", token: null });
+  const bob = newTab({ onSessionExpired: false });
+  const { states } = watch(bob);
+  await settle();
+  await window.comeToForeground();
+  assert.equal(subjectOf(await authkit.getAccessToken()), "user_bob");
+  const told = browser.messages.map(({ auth, accessToken }) => [
+    auth.user?.id,
+    subjectOf(accessToken),
+  ]);
+  const shown = [...states, ...ada.states].map(({ user, accessToken }) => [
+    user?.id,
+    subjectOf(accessToken),
+  ]);
+  for (const [user, subject] of [...told, ...shown]) {
+    assert.ok(!user || !subject || user === subject, `${user}: ${subject}`);
+  }
+});
+
+test("a switch that a form made renews the token", async () => {
+  const { authkit, server, window } = await openPage();
+  server.organizationId = "org_1";
+  const { last } = watch(authkit);
+  await settle();
+  Object.assign(server, { organizationId: "org_2", token: null });
+  await pass(2);
+  await window.comeToForeground();
+  await pass(1);
+  const claims = await authkit.getTokenClaims();
+  assert.deepEqual([last().organizationId, claims.org_id], ["org_2", "org_2"]);
+});
+
+test("an eager cookie that cannot be deleted is another host's, and not used", async () => {
+  const { window, authkit } = await openPage();
+  window.cookies.set("workos-access-token", makeToken({ sub: "user_mallory" }));
+  window.cookies.delete = () => false;
+  const again = await import(
+    new URL("../../wsgi_authkit/static/authkit.js?planted", import.meta.url)
+  );
+  assert.equal(again.getState().accessToken, undefined);
+  assert.equal(authkit.getState().accessToken, undefined);
+});
+
+test("a page that only asks for tokens notices a sign-out, and names its session", async () => {
+  const { authkit, server, newTab, window } = await openPage();
+  await authkit.getAccessToken();
+  await newTab().signOut();
+  await settle();
+  assert.equal(authkit.getState().accessToken, undefined);
+  await window.comeToForeground();
+  assert.equal(window.reloads, 1);
+
+  const other = await openPage();
+  await other.authkit.getAccessToken();
+  Object.assign(other.server, { user: "user_bob", sessionId: "s_2", token: null });
+  await pass(570);
+  await assert.rejects(other.authkit.getAccessToken(), { code: "session_changed" });
+  assert.equal(server.count("sign-out"), 1);
+});
+
+test("a refresh that is answered after a sign-out brings nobody back", async () => {
+  const { authkit, newTab, window } = await openPage();
+  const { states } = watch(authkit);
+  await settle();
+  const release = holdBack("refresh");
+  const late = authkit.refreshAuth();
+  await settle();
+  await newTab().signOut();
+  await settle();
+  const known = states.length;
+  release();
+  assert.equal((await late).error.code, "unauthenticated");
+  assert.deepEqual([states.length, window.reloads], [known, 0]);
+});
+
+test("a page that is still loading does not miss a sign-out", async () => {
+  const { authkit, newTab } = await openPage();
+  const other = newTab();
+  watch(other);
+  await settle();
+  const release = holdBack("session");
+  const { last } = watch(authkit, { accessToken: false });
+  await settle();
+  await other.signOut();
+  await settle();
+  release();
+  await settle();
+  assert.equal(last().user, null);
+});
+
+test("a page that is signing out is not reloaded meanwhile", async () => {
+  const { authkit, window } = await openPage();
+  watch(authkit);
+  await settle();
+  const release = holdBack("sign-out");
+  const leaving = authkit.signOut();
+  await settle();
+  await window.comeToForeground();
+  assert.equal(window.reloads, 0);
+  release();
+  await leaving;
+  assert.equal(window.visited.length, 1);
+});
+
+test("a switch whose token cannot be had at once is a switch", async () => {
+  const { authkit, window, browser } = await openPage();
+  watch(authkit);
+  await settle();
+  const answer = globalThis.fetch;
+  globalThis.fetch = async (url, options) => {
+    if (url.endsWith("token")) throw new TypeError("Failed to fetch");
+    return answer(url, options);
+  };
+  const auth = await authkit.switchToOrganization("org_2", { returnTo: "/team" });
+  assert.deepEqual([auth.organizationId, window.visited.length], ["org_2", 1]);
+  assert.equal(browser.messages.at(-1).auth.organizationId, "org_2");
+  globalThis.fetch = answer;
+  await pass(3);
+  assert.equal((await authkit.getTokenClaims()).org_id, "org_2");
+});
+
+test("the end of a session that was replaced is not told, and an outage not the last word", async () => {
+  const { authkit, server, window } = await openPage();
+  server.failure = DOWN;
+  server.sessionExpiresAt = now() + 600;
+  watch(authkit);
+  authkit.watchExpiry({ warnBefore: 120 });
+  await settle();
+  server.failure = null;
+  await pass(300);
+  server.sessionExpiresAt = now() + 86400;
+  Object.assign(server, { sessionId: "session_2", token: null });
+  await window.comeToForeground();
+  await pass(400);
+  assert.deepEqual([window.fired, server.count("refresh")], [[], 0]);
+  await pass(86400 - 400 - 119);
+  assert.deepEqual(window.fired, [["authkit:expiring", { secondsLeft: 120 }]]);
+});
+
+test("onSessionExpired that throws harms nothing, and runs once a session", async () => {
+  const { authkit, server, window } = await openPage();
+  let calls = 0;
+  authkit.configure({
+    onSessionExpired: () => {
+      calls += 1;
+      throw new Error("its own");
+    },
+  });
+  const { last } = watch(authkit);
+  await settle();
+  const rejected = { code: "unauthenticated", message: "over" };
+  server.failure = { status: 401, body: { error: rejected } };
+  await authkit.refreshAuth();
+  // Its access token is good for a while yet, so the server takes it for signed in.
+  server.failure = null;
+  await window.comeToForeground();
+  server.user = null;
+  await window.comeToForeground();
+  assert.deepEqual([calls, last().error], [1, null]);
+});
+
+test("a page that a reload does not help is not reloaded again at once", async () => {
+  const stored = new Map();
+  globalThis.sessionStorage = {
+    getItem: (key) => stored.get(key) ?? null,
+    setItem: (key, value) => stored.set(key, String(value)),
+  };
+  try {
+    const { authkit, server, window, newTab } = await openPage();
+    const { last } = watch(authkit);
+    await settle();
+    server.user = null;
+    await window.comeToForeground();
+    server.user = "user_ada";
+    const reloaded = newTab();
+    watch(reloaded);
+    await settle();
+    server.user = null;
+    await reloaded.getAuth();
+    assert.deepEqual([last().user, window.reloads], [null, 1]);
+  } finally {
+    delete globalThis.sessionStorage;
+  }
+});
+
+test("who has a token that is good does not wait for a site that hangs", async () => {
+  const { authkit, server } = await openPage();
+  server.life = 300;
+  watch(authkit);
+  await pass(269);
+  globalThis.fetch = () => new Promise(() => {});
+  await pass(2);
+  let token;
+  authkit.getAccessToken().then((value) => (token = value));
+  await pass(4);
+  assert.equal(token, undefined);
+  await pass(2);
+  assert.ok(token);
+});

@@ -90,7 +90,13 @@ export class FakeServer {
   currentToken() {
     const time = now() + (this.ahead ?? 0);
     if (this.token === null || this.token.expiresAt - time <= this.buffer) {
-      const accessToken = makeToken({ life: this.life, iat: time, sub: this.user });
+      const accessToken = makeToken({
+        life: this.life,
+        iat: time,
+        sub: this.user,
+        sid: this.sessionId,
+        org_id: this.organizationId,
+      });
       this.token = { accessToken, expiresAt: time + this.life };
     }
     return this.token;

@@ -106,7 +106,7 @@ export interface State {
 export class AuthKitError extends Error {
   /**
    * `"unauthenticated"`, `"authorization_required"`, `"session_changed"`,
-   * `"cross_origin"`, `"invalid_request"`, `"unavailable"` or `"invalid_response"`.
+   * `"cross_origin"`, `"invalid_request"`, `"method_not_allowed"`, `"unavailable"` or `"invalid_response"`.
    */
   readonly code: string;
   /** The HTTP status, 0 where there was no response. */

@@ -28,6 +28,13 @@ const LOCK_PATIENCE = 10_000;
 const CLOCK_NOISE = 5_000;
 // How long a navigation may take to begin.
 const LEAVE_WITHIN = 10_000;
+// How long who has a token that is still good waits for a fresh one.
+const TOKEN_PATIENCE = 5_000;
+// The longest that a server can put us off.
+const LONGEST_PAUSE = 300_000;
+// A page that a reload does not help must not be reloaded all the time.
+const RELOAD_PAUSE = 60_000;
+const RELOADED_KEY = "authkit-reloaded";
 const LONGEST_TIMER = 2 ** 31 - 1;
 
 // Seconds that the clock of WorkOS may be ahead.
@@ -137,9 +144,15 @@ class Server {
     return new AuthKitError(code, message ?? `the site answered with ${status}`, {
       status,
       reason,
-      signInUrl: answer?.signInUrl && this.signInUrl(answer.signInUrl),
+      signInUrl: this.#webUrl(answer?.signInUrl),
       retryAfter: Number.isFinite(wait) ? wait : undefined,
     });
+  }
+
+  #webUrl(signInUrl) {
+    if (typeof signInUrl !== "string") return undefined;
+    const url = this.signInUrl(signInUrl);
+    return isWeb(url) ? url : undefined;
   }
 
   #compareClocks(date, sent) {
@@ -237,6 +250,8 @@ function takeEagerToken() {
   if (found === undefined) return null;
   const secure = location.protocol === "https:" ? "; Secure" : "";
   document.cookie = `${EAGER_COOKIE}=; Max-Age=0; Path=/; SameSite=Lax${secure}`;
+  // One that stays was not set by this host, but by another one for its whole domain.
+  if (document.cookie.includes(`${EAGER_COOKIE}=`)) return null;
   const token = new Token(found.slice(EAGER_COOKIE.length + 1));
   return token.expiresAt * 1000 > Date.now() ? token : null;
 }
@@ -247,8 +262,9 @@ class AuthKit {
   #onSessionExpired;
   #state;
   #token;
-  // The id of the user whose page this is, until that has ended.
-  #owner;
+  // The ids of the user whose page this is and of the session, until that has ended.
+  #owner = null;
+  #ownedSession;
   // Counts what makes the answer to an earlier question obsolete.
   #epoch = 0;
   #listeners = new Map();
@@ -258,10 +274,14 @@ class AuthKit {
   #retryAfter = 0;
   #hasStarted = false;
   #isLeaving = false;
+  // The sessions whose end was acted on, and seen while the page was leaving.
+  #endedId;
+  #unseenEnd;
 
   constructor({ baseUrl, onSessionExpired, eagerToken = null }) {
     this.#token = eagerToken;
     this.#owner = eagerToken?.claims.sub ?? null;
+    this.#ownedSession = eagerToken?.claims.sid;
     this.#state = Object.freeze({
       ...NOBODY,
       user: undefined,
@@ -326,7 +346,13 @@ class AuthKit {
   async signOut({ returnTo } = {}) {
     this.#start();
     const body = returnTo === undefined ? {} : { returnTo };
-    const { logoutUrl } = await this.#call("sign-out", body);
+    // What others are told meanwhile, that the session is over, is no news.
+    this.#isLeaving = true;
+    const { logoutUrl } = await this.#call("sign-out", body).catch((error) => {
+      this.#isLeaving = false;
+      if (this.#unseenEnd !== undefined) this.#end(this.#unseenEnd);
+      throw error;
+    });
     this.#epoch += 1;
     this.#adopt({ user: null }, null);
     this.#tell();
@@ -336,13 +362,13 @@ class AuthKit {
 
   async getAccessToken() {
     this.#start();
-    if (!this.#isFresh()) await this.#renewToken();
+    if (!this.#isFresh()) await this.#renewInTime();
     return this.#token?.value;
   }
 
   async refresh() {
     await this.#renewSession("refresh", {});
-    return this.#token?.value;
+    return this.getAccessToken();
   }
 
   async getTokenClaims() {
@@ -379,15 +405,23 @@ class AuthKit {
       // would ask anew on the page that a reload brings, and so on.
       if (stopped || typeof end !== "number" || end * 1000 <= this.#server.now())
         return;
+      // Somebody may have signed in anew meanwhile, for longer.
+      const isOther = () => this.#state.sessionId !== auth.sessionId;
       at(end - warnBefore, () => {
         if (!this.#state.user) return;
+        if (isOther()) return start();
         const secondsLeft = Math.max(0, Math.round(end - this.#server.now() / 1000));
         fire("authkit:expiring", { secondsLeft });
         // Only WorkOS knows whether it has really ended.
-        at(end, () => void this.refreshAuth());
+        at(end, () => (isOther() ? start() : void this.refreshAuth()));
       });
     };
-    watch().catch(() => {}); // unknown: only authkit:expired comes
+    const start = () => {
+      watch().catch(() => {
+        if (!stopped) timer = setTimeout(start, LAST_RETRY);
+      });
+    };
+    start();
     return () => {
       stopped = true;
       clearTimeout(timer);
@@ -397,7 +431,7 @@ class AuthKit {
   // Asking the server
 
   async #call(path, body) {
-    const sessionId = this.#state.sessionId;
+    const sessionId = this.#state.sessionId ?? this.#token?.claims.sid;
     try {
       return await this.#server.call(path, { body, sessionId });
     } catch (error) {
@@ -421,7 +455,10 @@ class AuthKit {
     try {
       const auth = await this.#server.call(`session${query}`);
       // What was asked before a sign-out or a switch is no longer true.
-      if (epoch !== this.#epoch) return this.#state;
+      if (epoch !== this.#epoch) {
+        const isMissing = this.#state.user === undefined || include.length > 0;
+        return isMissing ? this.#askSession(include) : this.#state;
+      }
       const isNews = this.#isNews(auth);
       this.#adopt(auth, this.#token, { ended: true });
       if (isNews) this.#tell();
@@ -448,13 +485,30 @@ class AuthKit {
     }
   }
 
+  /** Renew the token, and do not keep waiting who could go on with the old one. */
+  async #renewInTime() {
+    const renewal = this.#renewToken();
+    if (this.#isValid()) {
+      let timer;
+      const patience = new Promise(
+        (then) => (timer = setTimeout(then, TOKEN_PATIENCE)),
+      );
+      await Promise.race([renewal, patience]).finally(() => clearTimeout(timer));
+      if (this.#isValid()) return;
+    }
+    await renewal;
+  }
+
   async #askToken() {
     const before = this.#token;
     const epoch = this.#epoch;
     const { accessToken, expiresAt } = await this.#call("token");
     if (epoch !== this.#epoch) return;
     if (accessToken === before?.value) return;
-    this.#adopt(null, new Token(accessToken, expiresAt));
+    const token = new Token(accessToken, expiresAt);
+    // It is of another person, session or organization than the page knows of.
+    if (this.#state.user && !isOf(token, this.#state)) await this.#askSession([]);
+    this.#adopt(null, token);
     // With the token, role and permissions may have changed.
     if (before) await this.#askSession([]).catch(() => {});
     this.#tell();
@@ -464,12 +518,21 @@ class AuthKit {
     this.#start();
     return this.#once(`${path} ${JSON.stringify(body)}`, () =>
       this.#tabs.exclusively(async () => {
+        const epoch = this.#epoch;
         const auth = await this.#call(path, body);
+        if (epoch !== this.#epoch && this.#state.user === null) {
+          throw new AuthKitError("unauthenticated", "signed out meanwhile", {
+            status: 401,
+          });
+        }
         this.#epoch += 1;
         this.#adopt(auth, this.#token);
-        const { accessToken, expiresAt } = await this.#call("token");
-        this.#adopt(null, new Token(accessToken, expiresAt));
-        this.#tell();
+        // It is done, whatever comes of the token: that is tried again.
+        if (this.#token) this.#token.renewAt = 0;
+        await this.#askToken().catch((error) => {
+          if (!error.isTransient) throw error;
+          this.#tell();
+        });
         this.#schedule();
         return auth;
       }),
@@ -502,7 +565,8 @@ class AuthKit {
    */
   #adopt(auth, token, { ended = false } = {}) {
     const known = auth === null ? this.#state : { ...NOBODY, ...pick(auth) };
-    this.#token = known.user === null ? null : token;
+    const isForeign = Boolean(token && known.user) && !isOf(token, known);
+    this.#token = known.user === null || isForeign ? null : token;
     this.#set({
       ...pick(known),
       accessToken: this.#token?.value,
@@ -512,9 +576,12 @@ class AuthKit {
     // The user is the token's subject; the middleware sees to that.
     const user = known.user === undefined ? token?.claims.sub : known.user?.id;
     const isOver = this.#owner !== null && this.#owner !== (user ?? null);
+    if (isForeign) this.#schedule(); // for one that fits
     if (isOver && !ended) return;
+    const session = this.#ownedSession;
     this.#owner = user ?? null;
-    if (isOver) this.#end();
+    this.#ownedSession = known.sessionId ?? this.#token?.claims.sid;
+    if (isOver) this.#end(session);
   }
 
   #set(changes) {
@@ -549,13 +616,19 @@ class AuthKit {
     return this.#token !== null && this.#server.now() < this.#token.expiresAt * 1000;
   }
 
-  /** The session of this page is over. */
-  #end() {
-    if (this.#isLeaving) return;
+  /** A session of this page is over: say so once. */
+  #end(sessionId) {
+    this.#unseenEnd = this.#isLeaving ? sessionId : undefined;
+    if (this.#isLeaving || this.#endedId === sessionId) return;
+    this.#endedId = sessionId;
     fire("authkit:expired");
     const then = this.#onSessionExpired;
-    if (typeof then === "function") then();
-    else if (then !== false) globalThis.location?.reload();
+    try {
+      if (typeof then === "function") then();
+      else if (then !== false) reload();
+    } catch (error) {
+      globalThis.reportError?.(error);
+    }
   }
 
   // Other tabs
@@ -573,8 +646,10 @@ class AuthKit {
     const mine = this.#state;
     if (auth === undefined) {
       void this.#check();
-    } else if (auth.user === undefined || mine.user === undefined) {
+    } else if (auth.user === undefined || (auth.user && mine.user === undefined)) {
       // One of the two does not know yet.
+    } else if (mine.user === undefined && this.#token === null) {
+      this.#epoch += 1; // what is being asked is asked again
     } else if (auth.user === null) {
       // What the page shows is for the moment when somebody looks at it: WorkOS's own
       // session may still be open, and a page that loaded now would sign in again.
@@ -625,7 +700,8 @@ class AuthKit {
 
   /** Ask whether the session is still what this page takes it for. */
   async #check() {
-    if (this.#state.user === undefined || this.#isLeaving) return;
+    const isIdle = this.#state.user === undefined && this.#token === null;
+    if (isIdle || this.#isLeaving) return;
     this.#failures = 0;
     await this.getAuth().catch(() => {});
     await this.#work();
@@ -672,7 +748,8 @@ class AuthKit {
     if (this.#failures > 0) {
       const retry = Math.min(FIRST_RETRY * 2 ** (this.#failures - 1), LAST_RETRY);
       const left = this.#isValid() ? this.#token.expiresAt * 1000 - now : Infinity;
-      return Math.max(FIRST_RETRY, this.#retryAfter, Math.min(retry, left));
+      const pause = Math.min(this.#retryAfter, LONGEST_PAUSE);
+      return Math.max(FIRST_RETRY, pause, Math.min(retry, left));
     }
     if (!this.#wantsToken() || this.#running.has("work")) return undefined;
     const due = this.#token?.renewAt ?? (this.#state.user ? 0 : Infinity);
@@ -684,15 +761,14 @@ class AuthKit {
   #ownUrl(path) {
     const url = new URL(path, location.href);
     // Also what is no address at all, such as `javascript:`.
-    if (url.origin !== location.origin) {
+    if (url.origin !== location.origin || !isWeb(url.href)) {
       throw new TypeError("returnTo must be on this site");
     }
     return url.href;
   }
 
   #leaveFor(url) {
-    if (!/^https?:/.test(url))
-      throw new TypeError("only http and https can be followed");
+    if (!isWeb(url)) throw new TypeError("only http and https can be followed");
     this.#isLeaving = true;
     // Somebody may have chosen to stay.
     setTimeout(() => (this.#isLeaving = false), LEAVE_WITHIN);
@@ -709,9 +785,28 @@ function pathOf(url) {
   return pathname + search;
 }
 
+/** Whether a token is one of a session, as it is now. */
+function isOf({ claims }, { user, sessionId, organizationId }) {
+  return (
+    claims.sub === user.id &&
+    claims.sid === sessionId &&
+    (claims.org_id ?? null) === (organizationId ?? null)
+  );
+}
+
 /** Whether two pieces of JSON are the same. */
 function isSame(one, other) {
   return one === other || JSON.stringify(one) === JSON.stringify(other);
+}
+
+function isWeb(url) {
+  return /^https?:/.test(url);
+}
+
+function reload() {
+  if (Date.now() - Number(remembered(RELOADED_KEY) ?? 0) < RELOAD_PAUSE) return;
+  remember(RELOADED_KEY, Date.now());
+  globalThis.location?.reload();
 }
 
 function fire(name, detail) {
@@ -752,7 +847,8 @@ const IMPERSONATION_STYLE = `
 }
 @starting-style { .bar { opacity: 0 } }
 @media (prefers-reduced-motion: reduce) { .bar { transition: none } }
-.text { min-width: 0; overflow-wrap: anywhere; flex: 1 1 auto }
+.said { min-width: 0; overflow-wrap: anywhere; flex: 1 1 auto }
+.failure { font-weight: 600 }
 button {
   min-width: 2.5rem; min-height: 2.5rem; padding: 0 0.875rem; border: 0; flex: none;
   border-radius: calc(var(--radius) * 0.6); background: var(--accent);
@@ -764,7 +860,7 @@ button:disabled { opacity: 0.6; cursor: default }
 .fold svg { display: block; width: 1.25rem; height: 1.25rem; margin: auto; fill: none;
   stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
 .folded { padding: 0; border-radius: 999px }
-.folded .text, .folded .stop { display: none }
+.folded .said, .folded .stop { display: none }
 .folded .fold { border-radius: 999px; background: var(--accent);
   color: var(--on-accent) }
 `;
@@ -856,12 +952,14 @@ class Impersonation extends (globalThis.HTMLElement ?? Object) {
     const fold = make("button", { class: "fold", part: "fold", type: "button" });
     const label = "Impersonation";
     const parts = { class: "bar", part: "bar", role: "region", "aria-label": label };
-    const bar = make("div", parts, text, stop, fold);
+    const failure = make("p", { class: "failure", part: "failure", role: "alert" });
+    const said = make("div", { class: "said" }, text, failure);
+    const bar = make("div", parts, said, stop, fold);
     root.append(make("div", { class: "frame", part: "frame" }), bar);
     stop.addEventListener("click", () => void this.#stop());
     fold.addEventListener("click", () => this.#fold(!bar.classList.contains("folded")));
     this.#sizes = new ResizeObserver(() => this.#reserve());
-    this.#parts = { bar, text, stop, fold };
+    this.#parts = { bar, text, failure, stop, fold };
     this.#fold(remembered(FOLDED_KEY) === "yes");
     return this.#parts;
   }
@@ -879,12 +977,13 @@ class Impersonation extends (globalThis.HTMLElement ?? Object) {
   }
 
   async #stop() {
-    const { stop, text } = this.#parts;
+    const { stop, failure } = this.#parts;
     stop.disabled = true;
+    failure.textContent = "";
     try {
       await kit.signOut({ returnTo: this.getAttribute("return-to") ?? undefined });
     } catch {
-      text.replaceChildren("It could not be stopped just now. Please try again.");
+      failure.textContent = "It could not be stopped just now. Please try again.";
     }
     stop.disabled = false;
   }
@@ -968,7 +1067,10 @@ export const getTokenClaims = () => kit.getTokenClaims();
 export const recentAuth = (options) => kit.recentAuth(options);
 export const watchExpiry = (options) => kit.watchExpiry(options);
 
-// Last: an element that stands in the page is set up at once.
-if (globalThis.customElements && !customElements.get("authkit-impersonation")) {
-  customElements.define("authkit-impersonation", Impersonation);
-}
+// Last, and after the scripts that import this one have configured it: an element that
+// stands in the page is set up at once.
+queueMicrotask(() => {
+  if (globalThis.customElements && !customElements.get("authkit-impersonation")) {
+    customElements.define("authkit-impersonation", Impersonation);
+  }
+});

@@ -1,0 +1,1 @@
+"""What the benchmarks of cost share: sessions, peers, rounds, and the table."""

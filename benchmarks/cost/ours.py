@@ -1,0 +1,41 @@
+"""The middleware as it is measured, and the minimum beside it, on one key set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jwt import PyJWK
+
+from benchmarks.cost.minimum import MinimalSession, minimum, reader
+from benchmarks.cost.requests import hello
+from benchmarks.cost.sessions import PASSWORD, SessionMaker
+from wsgi_authkit import AuthKitMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from wsgiref.types import WSGIApplication
+
+#: Where the app finds the session.
+KEY = "authkit.session"
+
+
+def wrapped(maker: SessionMaker, **options: Any) -> AuthKitMiddleware:
+    """Return the app that does nothing in the middleware, without a network.
+
+    :param options: Of the middleware. ``session_cache_size=1``, with several sessions
+        by turns, is what *cold* means here: each is verified, kept, and pushed out.
+    """
+    defaults = {"http": maker.workos.session(), "store": "memory:"}
+    return AuthKitMiddleware(hello, maker.config(), **{**defaults, **options})
+
+
+def least(maker: SessionMaker, *, keep: bool) -> WSGIApplication:
+    """Return the app that does nothing in the minimum."""
+    return minimum(hello, minimal_reader(maker), keep=keep)
+
+
+def minimal_reader(maker: SessionMaker) -> Callable[[str], MinimalSession | None]:
+    """Return the minimum's reader of cookies."""
+    keys = [PyJWK(jwk) for jwk in maker.workos.jwk_set()["keys"]]
+    by_kid = {str(key.key_id): key.key for key in keys}
+    return reader(PASSWORD, by_kid, maker.workos.settings.issuer)

@@ -1,0 +1,149 @@
+"""Verified sessions by cookie value, for one process.
+
+Who sends the same cookie again is told the same, without a signature to check or a
+store to ask: one look into a dict, of which the whole value is the key. What is in it
+was verified here, so a stranger can put nothing into it; it is dropped when something
+happens in this process that a look at the cookie alone would not show.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from wsgi_authkit.session import Session
+
+#: Seconds that a session is kept, at most.
+MAX_AGE: Final = 300.0
+#: Characters of cookie values that are kept for each entry, on average: that of the
+#: longest cookie that browsers take. What is made of a value grows with it.
+VALUE_BUDGET: Final = 4096
+
+
+class Ticket(NamedTuple):
+    """When somebody began to verify a cookie, in changes since the process started."""
+
+    #: Changes to sessions of this process.
+    changes: int
+    #: That of the keys, see :attr:`~wsgi_authkit.tokens.KeySet.generation`.
+    keys: int
+
+
+class _Entry(NamedTuple):
+    session: Session
+    keys: int
+    #: In Unix seconds: valid from here, where a clock that is set back ends it ...
+    since: float
+    #: ... to here.
+    until: float
+    #: When it ends in any case, on the monotonic clock.
+    deadline: float
+
+
+class SessionCache:
+    """The sessions seen last; the oldest goes first.
+
+    A hit takes no lock. The object belongs to one process; make it after a fork.
+
+    :param size: The most entries; 0 keeps none.
+    :param generation: Returns a number that grows when keys are withdrawn.
+    :param max_age: Seconds that a session is kept, at most; 0 keeps none.
+    :param clock: In Unix seconds.
+    :param monotonic: In seconds; does not jump.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        generation: Callable[[], int],
+        *,
+        max_age: float = MAX_AGE,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._size = size if max_age > 0 else 0
+        self._generation = generation
+        self._max_age = min(max_age, MAX_AGE)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._entries: dict[str, _Entry] = {}
+        # Values by session, so that one is dropped without looking at all.
+        self._values: dict[str, tuple[str, ...]] = {}
+        self._characters = 0
+        self._changes = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, value: str, now: float | None = None) -> Session | None:
+        """Return the session of a cookie value that was verified, if it still counts.
+
+        :param value: The whole value; it is compared and not only hashed.
+        :param now: The time, in Unix seconds, for who has just asked for it.
+        """
+        entry = self._entries.get(value)
+        if entry is None:
+            return None
+        session, keys, since, until, deadline = entry
+        if (
+            since <= (self._clock() if now is None else now) < until
+            and self._monotonic() < deadline
+            and keys == self._generation()
+        ):
+            return session
+        return None
+
+    def ticket(self) -> Ticket:
+        """Return what :meth:`put` asks for, to be taken before anything is verified."""
+        return Ticket(self._changes, self._generation())
+
+    def put(self, ticket: Ticket, value: str, session: Session, until: float) -> None:
+        """Keep a session, unless something has changed since the ticket was taken.
+
+        :param until: When it is to be looked at again, in Unix seconds.
+        """
+        now = self._clock()
+        left = min(until - now, self._max_age)
+        if not self._size or left <= 0:
+            return
+        entry = _Entry(session, ticket.keys, now, until, self._monotonic() + left)
+        with self._lock:
+            if ticket != self.ticket():
+                return
+            self._remove(value)
+            while self._entries and self._is_full(len(value)):
+                self._remove(next(iter(self._entries)))
+            if self._is_full(len(value)):
+                return
+            self._entries[value] = entry
+            self._characters += len(value)
+            key = session.session_id
+            self._values[key] = (*self._values.get(key, ()), value)
+
+    def drop(self, session_id: str) -> None:
+        """Forget a session, also one that somebody is verifying at this moment."""
+        with self._lock:
+            self._changes += 1
+            for value in self._values.get(session_id, ()):
+                self._remove(value)
+
+    def _is_full(self, more: int) -> bool:
+        return (
+            len(self._entries) >= self._size
+            or self._characters + more > self._size * VALUE_BUDGET
+        )
+
+    def _remove(self, value: str) -> None:
+        entry = self._entries.pop(value, None)
+        if entry is None:
+            return
+        self._characters -= len(value)
+        key = entry.session.session_id
+        left = tuple(one for one in self._values[key] if one != value)
+        if left:
+            self._values[key] = left
+        else:
+            del self._values[key]
