@@ -23,6 +23,7 @@ from tests.json_endpoints import (
 )
 from tests.sites import EXPIRING, make_site
 from wsgi_authkit.testing import Impersonator
+from wsgi_authkit.testing.faults import Status
 
 # WebOb 1.8 imports `cgi`, which Python 3.11 and 3.12 warn of.
 pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
@@ -110,6 +111,20 @@ def test_session_that_workos_has_ended_is_signed_out() -> None:
     harness.workos.revoke_session(_session_id(harness))
 
     assert get(harness, PATH).json() == SIGNED_OUT
+
+
+def test_session_that_needs_sso_is_led_to_its_organization() -> None:
+    harness = in_organization()
+    expire(harness)
+    harness.workos.fail(
+        Status(400, json={"error": "sso_required", "error_description": "SSO"}),
+        path="refresh",
+    )
+    answer = get(harness, PATH).json()
+    start = harness.client.get(answer["signInUrl"]).header("Location") or ""
+
+    assert answer["user"] is None
+    assert "organization_id=org_engines" in start
 
 
 def _session_id(harness: Harness) -> str:

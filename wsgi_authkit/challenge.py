@@ -122,9 +122,10 @@ class Challenge:
         return self.options.rules.is_api(self._path_info)
 
     def _location(self, return_to: str | None) -> str:
-        return f"{self.options.base_url or ''}{self._start(return_to)}"
+        return f"{self.options.base_url or ''}{self.sign_in_url(return_to)}"
 
-    def _start(self, return_to: str | None) -> str:
+    def sign_in_url(self, return_to: str | None = None) -> str:
+        """Return the path of the sign-in that the request needs."""
         name = (
             "sign-up" if self.options.rules.is_sign_up(self._path_info) else "sign-in"
         )
@@ -146,7 +147,7 @@ class Challenge:
                     "message": "Sign in first.",
                     "reason": self.result.session.reason,
                 },
-                "signInUrl": self._start(None),
+                "signInUrl": self.sign_in_url(),
             },
             HTTPStatus.UNAUTHORIZED,
             self._page_headers(),

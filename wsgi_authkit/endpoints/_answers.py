@@ -18,8 +18,8 @@ def describe(context: RequestContext, **details: Any) -> Response:
     if session.status == "unavailable":
         return context.challenge.answer_script()
     if not session:
-        sign_in = context.links.start("sign-in", None, {})
-        return json_response({**session.to_dict(), "signInUrl": sign_in})
+        url = context.challenge.sign_in_url()
+        return json_response({**session.to_dict(), "signInUrl": url})
     return json_response({**session.to_dict(), **details})
 
 
