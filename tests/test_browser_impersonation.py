@@ -222,7 +222,7 @@ def test_outage_while_stopping_is_said_and_can_be_tried_again(visit: Visit) -> N
     offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     visit.browser.send("Network.emulateNetworkConditions", offline=True, **offline)
     visit.browser.evaluate(f"{part('.stop')}.click()")
-    visit.browser.until(f"{part('.text')}.textContent.includes('try again')")
+    visit.browser.until(f"{part('.failure')}.textContent.includes('try again')")
 
     visit.browser.send("Network.emulateNetworkConditions", offline=False, **offline)
     visit.browser.until(f"!{part('.stop')}.disabled")
