@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -354,3 +354,14 @@ def test_many_threads_ask_once() -> None:
 
     assert found == [ENGINES] * 8
     assert harness.workos.count("organization") == 1
+
+
+def test_workos_that_is_down_is_soon_not_asked_any_more() -> None:
+    harness = signed_in()
+    session = session_of(harness)
+    harness.workos.down()
+    for number in range(20):
+        other = replace(session, session_id=f"session_{number}")
+        assert end_of(harness, other) is None
+
+    assert harness.workos.count("user_sessions") < 10

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from wsgi_authkit._logs import OnceAMinute
 from wsgi_authkit.api import CALL_DEADLINE, WorkOSClient
+from wsgi_authkit.breaker import Breaker
 from wsgi_authkit.errors import APIError
 from wsgi_authkit.session import Session
 from wsgi_authkit.single_flight import SingleFlight
@@ -63,6 +64,8 @@ class SessionDetails:
         self._api = api
         self._ledger = ledger
         self._monotonic = monotonic
+        # Its own: that a name cannot be had keeps nobody from being signed in.
+        self._breaker = Breaker(monotonic)
         self._questions = SingleFlight[dict[str, Any]](LONGEST)
         self._time_to_log = OnceAMinute()
 
@@ -102,7 +105,8 @@ class SessionDetails:
             if known is not None:
                 return known
             try:
-                found = find()
+                with self._breaker.guard():
+                    found = find()
             except APIError as error:
                 if self._time_to_log:
                     log.warning("WorkOS cannot be asked (%s): %s", kind, error)

@@ -53,6 +53,8 @@ def make_app() -> WSGIApplication:
         http=_http(),
         store=_store(),
         clock=time.time if path is None else FileClock(path),
+        # What has ended in one process is over in all of them a second later.
+        revocation_check=1,
     )
     return middleware
 
