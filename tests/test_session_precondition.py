@@ -174,3 +174,36 @@ def test_app_learns_nobody_from_a_refused_request() -> None:
 
     assert response.status == 409
     assert "ada@example.com" not in response.text
+
+
+def test_session_that_is_kept_in_memory_is_compared_as_well() -> None:
+    harness = signed_in()
+    for _ in range(2):
+        assert harness.who()["user"] == "ada@example.com"
+
+    assert harness.client.get("/", headers=OTHER).status == 409
+
+
+def test_cookie_of_an_ended_session_does_not_vouch_for_the_next_person() -> None:
+    """One that is left beside the new one, as after a change of ``cookie_domain``."""
+    harness = signed_in()
+    earlier = session_of(harness)
+    cookie = harness.session_cookie()
+    harness.middleware.service.sign_out(earlier.session_id)
+    grace = harness.workos.add_user("grace@example.com")
+    harness.sign_in(grace)
+    both = f"wos-session={cookie}; {cookie_of(harness)}"
+    assert harness.middleware.service.get_session(both).user == session_of(harness).user
+
+    client = harness.new_client()
+    named = {"Cookie": both, HEADER: earlier.session_id}
+    assert client.get("/", headers=named).status == 409
+    current = session_of(harness).session_id
+    assert client.get("/", headers={**named, HEADER: current}).status == 200
+
+
+def test_who_has_no_session_has_no_id_of_one() -> None:
+    service = signed_in().middleware.service
+
+    assert service.current_session_id(None) is None
+    assert service.current_session_id("wos-session=junk") is None

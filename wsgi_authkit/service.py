@@ -379,6 +379,18 @@ class AuthKitService:
         """
         return self._state.details.organization(session)
 
+    def current_session_id(self, cookies: Cookies) -> str | None:
+        """Return the id of the session that a request has, also of an expired one.
+
+        It is the one that :meth:`with_auth` goes on with; nothing is refreshed here.
+        ``None`` where there is none.
+        """
+        found = self._state.reader.find(cookies)
+        if isinstance(found, AnonymousSession):
+            return None
+        session_id = found.claims.get("sid")
+        return session_id if isinstance(session_id, str) else None
+
     def session_ids(self, cookies: Cookies) -> list[str]:
         """Return the ids of the sessions in a request's cookies, expired ones too."""
         return self._state.reader.session_ids(cookies)
