@@ -588,17 +588,24 @@ function subjectOf(token) {
   return token && JSON.parse(Buffer.from(token.split(".")[1], "base64url")).sub;
 }
 
-/** Hold the answer to a path back, until it is released. */
-function holdBack(path) {
+/** Hold the answer to the next call of a path back, until it is released. */
+function holdBack(path, replaced) {
   const answer = globalThis.fetch;
   let release;
   const held = new Promise((resolve) => (release = resolve));
   globalThis.fetch = async (url, options) => {
-    const response = await answer(url, options);
-    if (url.endsWith(path)) await held;
+    if (!url.endsWith(path)) return answer(url, options);
+    globalThis.fetch = answer;
+    const response = replaced ?? (await answer(url, options));
+    await held;
     return response;
   };
   return release;
+}
+
+function gone(server) {
+  const error = { code: "unauthenticated", message: "Sign in first." };
+  return server.answer(401, { error });
 }
 
 test("no state has the token of another person, and none is told to others", async () => {
@@ -768,27 +775,36 @@ test("onSessionExpired that throws harms nothing, and runs once a session", asyn
 });
 
 test("a page that a reload does not help is not reloaded again at once", async () => {
-  const stored = new Map();
-  globalThis.sessionStorage = {
-    getItem: (key) => stored.get(key) ?? null,
-    setItem: (key, value) => stored.set(key, String(value)),
-  };
-  try {
-    const { authkit, server, window, newTab } = await openPage();
-    const { last } = watch(authkit);
-    await settle();
-    server.user = null;
-    await window.comeToForeground();
-    server.user = "user_ada";
-    const reloaded = newTab();
-    watch(reloaded);
-    await settle();
-    server.user = null;
-    await reloaded.getAuth();
-    assert.deepEqual([last().user, window.reloads], [null, 1]);
-  } finally {
-    delete globalThis.sessionStorage;
-  }
+  const { authkit, server, window, newTab } = await openPage({ storage: true });
+  const { last } = watch(authkit);
+  await settle();
+  server.user = null;
+  await window.comeToForeground();
+  server.user = "user_ada";
+  const reloaded = newTab();
+  watch(reloaded);
+  await settle();
+  server.user = null;
+  await reloaded.getAuth();
+  assert.deepEqual([last().user, window.reloads], [null, 1]);
+  // But it does not go on for ever as the page of somebody signed out.
+  await pass(61);
+  assert.equal(window.reloads, 2);
+});
+
+test("a reload for one session does not stand in the way of that for the next", async () => {
+  const { authkit, server, window, newTab } = await openPage({ storage: true });
+  watch(authkit);
+  await settle();
+  server.user = null;
+  await window.comeToForeground();
+  Object.assign(server, { user: "user_ada", sessionId: "session_2", token: null });
+  const page = newTab();
+  watch(page);
+  await pass(20);
+  Object.assign(server, { user: "user_bob", sessionId: "session_3", token: null });
+  await page.getAuth();
+  assert.deepEqual([page.getState().user.id, window.reloads], ["user_bob", 2]);
 });
 
 test("who has a token that is good does not wait for a site that hangs", async () => {
@@ -804,4 +820,112 @@ test("who has a token that is good does not wait for a site that hangs", async (
   assert.equal(token, undefined);
   await pass(2);
   assert.ok(token);
+});
+
+// Answers that come late
+
+test("a message of another tab takes no token away from who waits for it", async () => {
+  const { authkit, newTab } = await openPage();
+  await authkit.getAuth();
+  const release = holdBack("token");
+  const asked = authkit.getAccessToken();
+  await settle();
+  await newTab().getAuth();
+  await settle();
+  release();
+  assert.equal(typeof (await asked), "string");
+});
+
+test("a late 401 of an earlier session signs nobody out of the next", async () => {
+  const { authkit, server, window, newTab } = await openPage();
+  const { last } = watch(authkit, { accessToken: false });
+  const other = watch(newTab({ onSessionExpired: false }), { accessToken: false });
+  await settle();
+  const release = holdBack("token", gone(server));
+  const asked = authkit.getAccessToken();
+  await settle();
+  Object.assign(server, { sessionId: "session_2", token: null });
+  await window.comeToForeground();
+  release();
+  assert.equal(subjectOf(await asked), "user_ada");
+  await settle();
+  assert.deepEqual([last().user.id, other.last().user.id], ["user_ada", "user_ada"]);
+  assert.deepEqual([window.reloads, window.fired], [0, []]);
+});
+
+test("a late 401 does not hand the page of one person the token of another", async () => {
+  const { authkit, server, window } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  watch(authkit, { accessToken: false });
+  await settle();
+  const release = holdBack("token", gone(server));
+  const asked = authkit.getAccessToken();
+  await settle();
+  Object.assign(server, { user: "user_bob", sessionId: "session_2", token: null });
+  await window.comeToForeground();
+  release();
+  await assert.rejects(asked, { code: "session_changed" });
+});
+
+test("a call that is repeated names the session it is repeated for", async () => {
+  const { authkit, server } = await openPage();
+  await authkit.getAuth();
+  server.sessionId = "session_2";
+  await authkit.getAccessToken();
+  const named = server.headers.map((headers) => headers["X-Authkit-Session"]);
+  assert.deepEqual(named, [undefined, "session_1", undefined, "session_2"]);
+});
+
+for (const [how, comeBack] of [
+  [
+    "comes back out of the browser's cache",
+    async (window) =>
+      window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true })),
+  ],
+  ["was not left after all", async () => pass(11)],
+]) {
+  test(`an end seen while leaving is told when the page ${how}`, async () => {
+    const { authkit, server, window } = await openPage();
+    watch(authkit);
+    await settle();
+    const release = holdBack("refresh", gone(server));
+    const refreshed = authkit.refreshAuth();
+    await settle();
+    await authkit.signOut();
+    release();
+    await refreshed;
+    assert.equal(window.reloads, 0);
+    await comeBack(window);
+    await settle();
+    assert.equal(window.reloads, 1);
+  });
+}
+
+test("a refresh that brings the same token is not repeated all the time", async () => {
+  const { authkit, server } = await openPage();
+  watch(authkit);
+  await settle();
+  holdBack("refresh", server.answer(200, server.session("refresh")))();
+  await authkit.refreshAuth();
+  const known = server.count("token");
+  await pass(300);
+  assert.equal(server.count("token"), known);
+});
+
+test("the end is watched of who signs in later, and asked for again while unknown", async () => {
+  const { authkit, server, window } = await openPage();
+  server.user = null;
+  const stop = authkit.watchExpiry({ warnBefore: 60 });
+  await settle();
+  server.user = "user_ada";
+  await window.comeToForeground();
+  server.sessionExpiresAt = now() + 1200;
+  await pass(1139);
+  assert.deepEqual(window.fired, []);
+  await pass(2);
+  assert.equal(window.fired.length, 1);
+  assert.equal(server.count("session?include=expiry"), 2);
+  stop();
+  await pass(1200);
+  assert.equal(server.count("refresh"), 0);
 });

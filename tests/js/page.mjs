@@ -212,7 +212,9 @@ export class FakeWindow extends EventTarget {
 }
 
 /** Set up a page, as a new one loads it. */
-export async function openPage({ eager, locks = true } = {}) {
+export async function openPage({ eager, locks = true, storage = false } = {}) {
+  // What an earlier page has begun must not meet this one's server.
+  await settle();
   mock.timers.reset();
   mock.timers.enable({ apis: ["setTimeout", "Date"], now: START * 1000 });
   const server = new FakeServer();
@@ -224,6 +226,13 @@ export async function openPage({ eager, locks = true } = {}) {
   if (!locks) {
     Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
   }
+  const stored = new Map();
+  globalThis.sessionStorage = storage
+    ? {
+        getItem: (key) => stored.get(key) ?? null,
+        setItem: (key, text) => stored.set(key, String(text)),
+      }
+    : undefined;
   const value = typeof eager === "function" ? eager() : eager;
   if (value) window.cookies.set("workos-access-token", value);
   pages += 1;

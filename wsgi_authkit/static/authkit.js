@@ -28,6 +28,8 @@ const LOCK_PATIENCE = 10_000;
 const CLOCK_NOISE = 5_000;
 // How long a navigation may take to begin.
 const LEAVE_WITHIN = 10_000;
+// An end of a session that WorkOS does not say may be known later.
+const UNKNOWN_PAUSE = 600_000;
 // How long who has a token that is still good waits for a fresh one.
 const TOKEN_PATIENCE = 5_000;
 // The longest that a server can put us off.
@@ -349,8 +351,7 @@ class AuthKit {
     // What others are told meanwhile, that the session is over, is no news.
     this.#isLeaving = true;
     const { logoutUrl } = await this.#call("sign-out", body).catch((error) => {
-      this.#isLeaving = false;
-      if (this.#unseenEnd !== undefined) this.#end(this.#unseenEnd);
+      this.#stay();
       throw error;
     });
     this.#epoch += 1;
@@ -388,7 +389,7 @@ class AuthKit {
 
   watchExpiry({ warnBefore = 300 } = {}) {
     let timer;
-    let stopped = false;
+    let watched; // the id of the session
     const at = (seconds, then) => {
       const left = Math.max(0, seconds * 1000 - this.#server.now());
       // What is further off is looked at again: a timer cannot wait for longer.
@@ -398,55 +399,75 @@ class AuthKit {
         Math.min(left, LONGEST_TIMER),
       );
     };
-    const watch = async () => {
-      const auth = await this.getAuth({ include: ["expiry"] });
-      const end = auth.sessionExpiresAt;
+    const warn = (end) => {
+      const secondsLeft = Math.max(0, Math.round(end - this.#server.now() / 1000));
+      fire("authkit:expiring", { secondsLeft });
+      // Only WorkOS knows whether it has really ended.
+      at(end, () => void this.refreshAuth());
+    };
+    const ask = async () => {
+      const asked = watched;
+      const auth = await this.getAuth({ include: ["expiry"] }).catch(() => null);
+      if (asked !== watched) return;
+      const end = auth?.sessionExpiresAt;
+      if (typeof end !== "number") {
+        timer = setTimeout(ask, auth === null ? LAST_RETRY : UNKNOWN_PAUSE);
+      } else if (end * 1000 > this.#server.now()) {
+        at(end - warnBefore, () => warn(end));
+      }
       // Of one that has passed, the next renewal of the token tells. To ask at once
       // would ask anew on the page that a reload brings, and so on.
-      if (stopped || typeof end !== "number" || end * 1000 <= this.#server.now())
-        return;
-      // Somebody may have signed in anew meanwhile, for longer.
-      const isOther = () => this.#state.sessionId !== auth.sessionId;
-      at(end - warnBefore, () => {
-        if (!this.#state.user) return;
-        if (isOther()) return start();
-        const secondsLeft = Math.max(0, Math.round(end - this.#server.now() / 1000));
-        fire("authkit:expiring", { secondsLeft });
-        // Only WorkOS knows whether it has really ended.
-        at(end, () => (isOther() ? start() : void this.refreshAuth()));
-      });
     };
-    const start = () => {
-      watch().catch(() => {
-        if (!stopped) timer = setTimeout(start, LAST_RETRY);
-      });
-    };
-    start();
-    return () => {
-      stopped = true;
+    const follow = (sessionId) => {
+      if (sessionId === watched) return;
       clearTimeout(timer);
+      watched = sessionId;
+      if (sessionId !== undefined) void ask();
+    };
+    // Of whoever is signed in, also later than now.
+    const unsubscribe = this.subscribe(({ sessionId }) => follow(sessionId), {
+      accessToken: false,
+    });
+    return () => {
+      unsubscribe();
+      follow(undefined);
     };
   }
 
   // Asking the server
 
   async #call(path, body) {
-    const sessionId = this.#state.sessionId ?? this.#token?.claims.sid;
+    const [owner, sessionId] = [this.#owner, this.#sessionId()];
     try {
       return await this.#server.call(path, { body, sessionId });
     } catch (error) {
-      if (error.code === "session_changed") {
-        // Somebody has signed in anew in another tab. The same person goes on.
-        const owner = this.#owner;
-        const auth = await this.#askSession([]);
-        if (auth.user?.id === owner) return this.#server.call(path, { body });
-      } else if (error.status === 401) {
+      const isOver = error.status === 401;
+      if (
+        error.code === "session_changed" ||
+        (isOver && sessionId !== this.#sessionId())
+      ) {
+        return this.#callAnew(path, body, owner);
+      }
+      if (isOver) {
         const isNews = this.#state.user !== null;
         this.#adopt({ user: null }, null, { ended: true });
         if (isNews) this.#tell();
       }
       throw error;
     }
+  }
+
+  /** Repeat a call for the session that has come after the one it was made for. */
+  async #callAnew(path, body, owner) {
+    const { user, sessionId } = await this.#askSession([]);
+    // The same person goes on. What one has begun is not done as another.
+    if (user && user.id === owner) return this.#server.call(path, { body, sessionId });
+    const [code, status] = user ? ["session_changed", 409] : ["unauthenticated", 401];
+    throw new AuthKitError(code, "the session of this page is over", { status });
+  }
+
+  #sessionId() {
+    return this.#state.sessionId ?? this.#token?.claims.sid;
   }
 
   async #askSession(include) {
@@ -503,9 +524,16 @@ class AuthKit {
     const before = this.#token;
     const epoch = this.#epoch;
     const { accessToken, expiresAt } = await this.#call("token");
-    if (epoch !== this.#epoch) return;
-    if (accessToken === before?.value) return;
+    if (epoch !== this.#epoch) {
+      // What was asked before a switch is asked again; nobody is left after a sign-out.
+      if (this.#state.user === null || this.#isFresh()) return;
+      return this.#askToken();
+    }
     const token = new Token(accessToken, expiresAt);
+    if (accessToken === before?.value) {
+      before.renewAt = token.renewAt; // a session that was renewed has it, too
+      return;
+    }
     // It is of another person, session or organization than the page knows of.
     if (this.#state.user && !isOf(token, this.#state)) await this.#askSession([]);
     this.#adopt(null, token);
@@ -625,7 +653,7 @@ class AuthKit {
     const then = this.#onSessionExpired;
     try {
       if (typeof then === "function") then();
-      else if (then !== false) reload();
+      else if (then !== false) reload(sessionId);
     } catch (error) {
       globalThis.reportError?.(error);
     }
@@ -693,7 +721,7 @@ class AuthKit {
     globalThis.addEventListener?.("pageshow", (event) => {
       if (!event.persisted) return;
       // Back from the cache of whole pages, which may show what a sign-out has ended.
-      this.#isLeaving = false;
+      this.#stay();
       check();
     });
   }
@@ -767,11 +795,17 @@ class AuthKit {
     return url.href;
   }
 
+  /** The page was about to leave, and has not. */
+  #stay() {
+    this.#isLeaving = false;
+    if (this.#unseenEnd !== undefined) this.#end(this.#unseenEnd);
+  }
+
   #leaveFor(url) {
     if (!isWeb(url)) throw new TypeError("only http and https can be followed");
     this.#isLeaving = true;
     // Somebody may have chosen to stay.
-    setTimeout(() => (this.#isLeaving = false), LEAVE_WITHIN);
+    setTimeout(() => this.#stay(), LEAVE_WITHIN);
     location.assign(url);
   }
 }
@@ -803,9 +837,15 @@ function isWeb(url) {
   return /^https?:/.test(url);
 }
 
-function reload() {
-  if (Date.now() - Number(remembered(RELOADED_KEY) ?? 0) < RELOAD_PAUSE) return;
-  remember(RELOADED_KEY, Date.now());
+function reload(sessionId) {
+  const [earlier, at] = (remembered(RELOADED_KEY) ?? "").split(" ");
+  const wait = RELOAD_PAUSE - (Date.now() - Number(at));
+  // A clock that was set back is no reason to wait.
+  if (earlier === sessionId && wait > 0 && wait <= RELOAD_PAUSE) {
+    setTimeout(() => reload(sessionId), wait);
+    return;
+  }
+  remember(RELOADED_KEY, `${sessionId} ${Date.now()}`);
   globalThis.location?.reload();
 }
 
