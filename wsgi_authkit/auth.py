@@ -319,8 +319,6 @@ def answering(
                 status, headers if complete is None else complete(headers)
             )
         rewritten = rewriting(start_response, partial(rewrite, auth._context))
-        if exc_info is None:
-            return rewritten(status, headers)
         try:
             return rewritten(status, headers, exc_info)
         finally:
