@@ -929,3 +929,31 @@ test("the end is watched of who signs in later, and asked for again while unknow
   await pass(1200);
   assert.equal(server.count("refresh"), 0);
 });
+
+test("a session that goes and comes back is announced once", async () => {
+  const { authkit, server, window } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  server.sessionExpiresAt = now() + 600;
+  const release = holdBack("expiry");
+  authkit.watchExpiry({ warnBefore: 60 });
+  await settle();
+  server.user = null;
+  await window.comeToForeground();
+  server.user = "user_ada";
+  await window.comeToForeground();
+  release();
+  await settle();
+  await pass(570);
+  const warned = window.fired.filter(([name]) => name === "authkit:expiring");
+  assert.equal(warned.length, 1);
+});
+
+test("a token asked for before it is known who is signed in is handed out", async () => {
+  const { authkit, server } = await openPage();
+  const release = holdBack("token", gone(server));
+  const asked = authkit.getAccessToken();
+  await settle();
+  await authkit.getAuth();
+  release();
+  assert.equal(subjectOf(await asked), "user_ada");
+});

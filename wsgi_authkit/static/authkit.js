@@ -390,6 +390,7 @@ class AuthKit {
   watchExpiry({ warnBefore = 300 } = {}) {
     let timer;
     let watched; // the id of the session
+    let turn = 0; // counts the sessions, for one can come back
     const at = (seconds, then) => {
       const left = Math.max(0, seconds * 1000 - this.#server.now());
       // What is further off is looked at again: a timer cannot wait for longer.
@@ -406,9 +407,9 @@ class AuthKit {
       at(end, () => void this.refreshAuth());
     };
     const ask = async () => {
-      const asked = watched;
+      const asked = turn;
       const auth = await this.getAuth({ include: ["expiry"] }).catch(() => null);
-      if (asked !== watched) return;
+      if (asked !== turn) return;
       const end = auth?.sessionExpiresAt;
       if (typeof end !== "number") {
         timer = setTimeout(ask, auth === null ? LAST_RETRY : UNKNOWN_PAUSE);
@@ -422,6 +423,7 @@ class AuthKit {
       if (sessionId === watched) return;
       clearTimeout(timer);
       watched = sessionId;
+      turn += 1;
       if (sessionId !== undefined) void ask();
     };
     // Of whoever is signed in, also later than now.
@@ -461,7 +463,8 @@ class AuthKit {
   async #callAnew(path, body, owner) {
     const { user, sessionId } = await this.#askSession([]);
     // The same person goes on. What one has begun is not done as another.
-    if (user && user.id === owner) return this.#server.call(path, { body, sessionId });
+    if (user && [null, user.id].includes(owner))
+      return this.#server.call(path, { body, sessionId });
     const [code, status] = user ? ["session_changed", 409] : ["unauthenticated", 401];
     throw new AuthKitError(code, "the session of this page is over", { status });
   }
