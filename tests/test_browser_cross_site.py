@@ -160,9 +160,10 @@ def site(
 def visit(site: Site, attacker: str, tmp_path: Path) -> Iterator[Visit]:
     """Ada, whose session is due, is on a page of the attacker."""
     with visiting(site, tmp_path) as visit:
-        visit.sign_in(lifetime=2, return_to="/page.css")
+        # Due a second after the sign-in at the earliest: `iat` counts whole seconds.
+        visit.sign_in(lifetime=4, return_to="/page.css")
         site.workos.reset_calls()
-        due = time.time() + 1
+        due = time.time() + 2
         visit.browser.open(attacker)
         visit.browser.until(f"Date.now() / 1000 > {due}")
         cookie = visit.browser.cookies["wos-session"]

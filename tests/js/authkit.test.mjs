@@ -467,18 +467,31 @@ test("a sign-out in one tab is told to the others, and none reloads by itself", 
 });
 
 test("a sign-out is not undone by what was asked before it", async () => {
-  const { authkit, server } = await openPage();
-  const { last } = watch(authkit);
+  const { authkit } = await openPage();
+  const { states, last } = watch(authkit);
   await settle();
-  let release;
-  server.hold = new Promise((resolve) => (release = resolve));
+  const release = holdBack("session");
   const late = authkit.getAuth();
-  server.hold = null;
+  await settle();
   await authkit.signOut();
-  server.user = "user_ada";
+  const known = states.length;
   release();
-  await late;
-  assert.equal(last().user, null);
+  assert.equal((await late).user, null);
+  assert.deepEqual([last().user, states.length], [null, known]);
+});
+
+test("who asks while others sign out and in is told who it is in the end", async () => {
+  const { authkit, server, newTab } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  await authkit.getAuth();
+  const release = holdBack("session");
+  const asked = authkit.getAuth();
+  await settle();
+  await newTab().signOut();
+  await settle();
+  Object.assign(server, { user: "user_bob", sessionId: "session_2", token: null });
+  release();
+  assert.equal((await asked).user.id, "user_bob");
 });
 
 test("a switch of the organization shows in all tabs", async () => {

@@ -53,7 +53,6 @@ export class FakeServer {
   role = "member";
   sessionExpiresAt = null;
   token = null;
-  hold = null;
 
   count(path) {
     return this.calls.filter((call) => call.endsWith(path)).length;
@@ -65,7 +64,6 @@ export class FakeServer {
     this.headers.push(options.headers);
     this.bodies.push(options.body && JSON.parse(options.body));
     const body = this.bodies.at(-1);
-    await this.hold;
     if (this.failure instanceof Error) throw this.failure;
     if (this.failure) return this.answer(this.failure.status, this.failure.body);
     const name = path.split("?")[0];

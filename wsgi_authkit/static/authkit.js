@@ -479,10 +479,7 @@ class AuthKit {
     try {
       const auth = await this.#server.call(`session${query}`);
       // What was asked before a sign-out or a switch is no longer true.
-      if (epoch !== this.#epoch) {
-        const isMissing = this.#state.user === undefined || include.length > 0;
-        return isMissing ? this.#askSession(include) : this.#state;
-      }
+      if (epoch !== this.#epoch) return this.#askSession(include);
       const isNews = this.#isNews(auth);
       this.#adopt(auth, this.#token, { ended: true });
       if (isNews) this.#tell();
