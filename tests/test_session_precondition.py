@@ -17,6 +17,7 @@ from tests.json_endpoints import (
     two_organizations,
 )
 from tests.sites import CACHE_CONTROL, EXPIRED, answer, cookie_of, make_site
+from wsgi_authkit.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -205,5 +206,53 @@ def test_cookie_of_an_ended_session_does_not_vouch_for_the_next_person() -> None
 def test_who_has_no_session_has_no_id_of_one() -> None:
     service = signed_in().middleware.service
 
-    assert service.current_session_id(None) is None
-    assert service.current_session_id("wos-session=junk") is None
+    assert service.live_session_ids(None) == []
+    assert service.live_session_ids("wos-session=junk") == []
+
+
+@pytest.mark.parametrize("path", ["/auth/sign-out", "/orders"])
+def test_session_that_cannot_be_verified_now_is_compared_as_well(path: str) -> None:
+    """It may be a moment later; and a sign-out asks for no key."""
+    harness = signed_in()
+    worker = harness.new_middleware(store=MemoryStore(harness.clock))
+    harness.workos.down()
+    client = harness.new_client(worker)
+    headers = {"Cookie": cookie_of(harness), **OTHER}
+    response = client.request("POST", path, fetch=True, json={}, headers=headers)
+
+    assert response.status == 409
+    own = {**headers, HEADER: session_of(harness).session_id}
+    assert client.request("POST", path, fetch=True, json={}, headers=own).status == 200
+
+
+def test_session_that_is_remembered_is_compared_while_its_keys_are_away() -> None:
+    harness = signed_in()
+    harness.who()
+    harness.who()
+    harness.workos.rotate_keys(keep_old=False)
+    harness.workos.down()
+
+    assert ask(harness, "POST", "/orders", OTHER).status == 409
+
+
+def test_cookies_of_two_people_do_not_hide_whom_a_page_was_made_for() -> None:
+    harness = signed_in()
+    cookie = harness.session_cookie()
+    harness.sign_in(harness.workos.add_user("grace@example.com"))
+    headers = {"Cookie": f"wos-session={cookie}; {cookie_of(harness)}", **OTHER}
+    response = harness.new_client().request(
+        "POST", "/auth/sign-out", fetch=True, json={}, headers=headers
+    )
+
+    assert response.status == 409
+    assert harness.who()["user"] == "grace@example.com"
+
+
+def test_ended_session_is_nobodys_and_not_somebody_elses() -> None:
+    harness = signed_in()
+    cookie = cookie_of(harness)
+    harness.middleware.service.sign_out(session_of(harness).session_id)
+    client = harness.new_client()
+    response = client.get("/", fetch=True, headers={"Cookie": cookie, **OTHER})
+
+    assert (response.status, response.json()["reason"]) == (200, "revoked")

@@ -62,8 +62,8 @@ def is_for_another_session(service: AuthKitService, environ: WSGIEnvironment) ->
     expected = environ.get(SESSION_EXPECTED)
     if not expected:
         return False
-    current = service.current_session_id(environ.get("HTTP_COOKIE", ""))
-    return current is not None and current != expected
+    known = service.live_session_ids(environ.get("HTTP_COOKIE", ""))
+    return bool(known) and expected not in known
 
 
 class RequestSession:

@@ -379,17 +379,21 @@ class AuthKitService:
         """
         return self._state.details.organization(session)
 
-    def current_session_id(self, cookies: Cookies) -> str | None:
-        """Return the id of the session that a request has, also of an expired one.
+    def live_session_ids(self, cookies: Cookies) -> list[str]:
+        """Return the id of the session that a request is made with, expired or not.
 
-        It is the one that :meth:`with_auth` goes on with; nothing is refreshed here.
-        ``None`` where there is none.
+        Where none is believed at the moment, the keys of WorkOS cannot be had for
+        instance, all of them that were not signed out: one may be believed a moment
+        later, and a sign-out ends them all. Empty where there is none.
         """
-        found = self._state.reader.find(cookies)
-        if isinstance(found, AnonymousSession):
-            return None
-        session_id = found.claims.get("sid")
-        return session_id if isinstance(session_id, str) else None
+        reader = self._state.reader
+        found = reader.find(cookies)
+        if not isinstance(found, AnonymousSession):
+            believed = found.claims.get("sid")
+            if isinstance(believed, str):
+                return [believed]
+        ids = reader.session_ids(cookies)
+        return [each for each in ids if not reader.has_ended(each)]
 
     def session_ids(self, cookies: Cookies) -> list[str]:
         """Return the ids of the sessions in a request's cookies, expired ones too."""

@@ -70,7 +70,8 @@ class SessionReader:
         self._storage = storage
         self._encryption = encryption
         self._verifier = verifier
-        self._has_ended = has_ended
+        #: Says whether the session of an id was signed out.
+        self.has_ended = has_ended
         self._cookie_names = (cookie_name, f"{cookie_name}.0")
         self._clock = clock
         self._time_to_log_conflict = OnceAMinute()
@@ -98,7 +99,7 @@ class SessionReader:
             opened = self.open(sealed)
             if not isinstance(opened, SealedSession):
                 reasons.append(opened)
-            elif self._has_ended(str(opened.claims.get("sid"))):
+            elif self.has_ended(str(opened.claims.get("sid"))):
                 reasons.append("revoked")
             else:
                 found.append(opened)
