@@ -802,7 +802,29 @@ test("a page that a reload does not help is not reloaded again at once", async (
   assert.deepEqual([last().user, window.reloads], [null, 1]);
   // But it does not go on for ever as the page of somebody signed out.
   await pass(61);
+  assert.equal(window.reloads, 1);
+  await window.comeToForeground();
   assert.equal(window.reloads, 2);
+});
+
+test("who has signed in again is not disturbed by a reload that was put off", async () => {
+  const { authkit, server, window, newTab } = await openPage({ storage: true });
+  watch(authkit);
+  await settle();
+  server.user = null;
+  await window.comeToForeground();
+  server.user = "user_ada";
+  const reloaded = newTab();
+  watch(reloaded);
+  await settle();
+  server.user = null;
+  await reloaded.getAuth();
+  Object.assign(server, { user: "user_ada", sessionId: "session_2", token: null });
+  await reloaded.getAuth();
+  const known = window.reloads;
+  await pass(61);
+  await window.comeToForeground();
+  assert.equal(window.reloads, known);
 });
 
 test("a reload for one session does not stand in the way of that for the next", async () => {
@@ -895,7 +917,15 @@ for (const [how, comeBack] of [
     async (window) =>
       window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true })),
   ],
-  ["was not left after all", async () => pass(11)],
+  [
+    "was not left after all",
+    async (window) => {
+      await pass(11);
+      // A way that is slow is not cut short.
+      assert.equal(window.reloads, 0);
+      await window.comeToForeground();
+    },
+  ],
 ]) {
   test(`an end seen while leaving is told when the page ${how}`, async () => {
     const { authkit, server, window } = await openPage();
@@ -969,4 +999,163 @@ test("a token asked for before it is known who is signed in is handed out", asyn
   await authkit.getAuth();
   release();
   assert.equal(subjectOf(await asked), "user_ada");
+});
+
+test("a token that is asked for again is not that of somebody else", async () => {
+  const { authkit, server, browser, newTab, window } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  await authkit.getAuth();
+  const release = holdBack("token");
+  const asked = authkit.getAccessToken();
+  await settle();
+  await newTab().getAuth();
+  await settle();
+  assert.equal(browser.messages.at(-1).auth.user.id, "user_ada");
+  Object.assign(server, { user: "user_bob", sessionId: "session_2", token: null });
+  await window.comeToForeground();
+  release();
+  await assert.rejects(asked, { code: "session_changed" });
+});
+
+test("a late token of an earlier session is asked for again", async () => {
+  const { authkit, server, window } = await openPage();
+  await authkit.getAuth();
+  const release = holdBack("token");
+  const asked = authkit.getAccessToken();
+  await settle();
+  Object.assign(server, { sessionId: "session_2", token: null });
+  await window.comeToForeground();
+  release();
+  const token = await asked;
+  assert.equal(subjectOf(token), "user_ada");
+  assert.equal((await authkit.getTokenClaims()).sid, "session_2");
+});
+
+test("a younger token that lives shorter is taken", async () => {
+  const { authkit, server } = await openPage();
+  const { last } = watch(authkit);
+  await settle();
+  const first = last().accessToken;
+  await pass(10);
+  server.life = 60;
+  await authkit.refreshAuth();
+  assert.notEqual(last().accessToken, first);
+  assert.equal((await authkit.getTokenClaims()).exp, now() + 60);
+});
+
+test("an older answer does not undo a younger one", async () => {
+  const { authkit, server, window } = await openPage();
+  const { states, last } = watch(authkit, { accessToken: false });
+  await settle();
+  const release = holdBack("expiry");
+  const late = authkit.getAuth({ include: ["expiry"] });
+  await settle();
+  Object.assign(server, { sessionId: "session_2", token: null });
+  await window.comeToForeground();
+  const known = states.length;
+  release();
+  assert.equal((await late).sessionId, "session_2");
+  assert.deepEqual([last().sessionId, states.length], ["session_2", known]);
+});
+
+test("a session that ends while a call is repeated is over", async () => {
+  const { authkit, server, window } = await openPage();
+  await authkit.getAuth();
+  server.sessionId = "session_2";
+  const answer = globalThis.fetch;
+  globalThis.fetch = async (url, options) => {
+    const isRepeated = options.headers["X-Authkit-Session"] === "session_2";
+    if (url.endsWith("token") && isRepeated) server.user = null;
+    return answer(url, options);
+  };
+  assert.equal(await authkit.getAccessToken(), undefined);
+  assert.equal(authkit.getState().user, null);
+  assert.deepEqual([window.fired.length, window.reloads], [1, 1]);
+});
+
+test("an outage at the end of a session is not the last word", async () => {
+  const { authkit, server, window } = await openPage();
+  server.sessionExpiresAt = now() + 100;
+  authkit.watchExpiry({ warnBefore: 60 });
+  await settle();
+  await pass(90);
+  server.failure = DOWN;
+  await pass(20);
+  server.failure = null;
+  server.user = null;
+  await pass(40);
+  assert.deepEqual(
+    window.fired.map(([name]) => name),
+    ["authkit:expiring", "authkit:expired"],
+  );
+});
+
+test("who no longer watches is told nothing, whatever is still on its way", async () => {
+  const { authkit, server, window } = await openPage();
+  server.sessionExpiresAt = now() + 400;
+  const release = holdBack("expiry");
+  const stop = authkit.watchExpiry({ warnBefore: 60 });
+  await settle();
+  Object.assign(server, { sessionId: "session_2", token: null });
+  await window.comeToForeground();
+  release();
+  await settle();
+  stop();
+  await pass(420);
+  assert.deepEqual([window.fired, server.count("refresh")], [[], 0]);
+});
+
+test("an older token does not take the place of one that another tab has told", async () => {
+  const { authkit, newTab } = await openPage({ locks: false });
+  const { last } = watch(authkit, { accessToken: false });
+  await settle();
+  const release = holdBack("token");
+  watch(authkit);
+  await pass(2);
+  const other = newTab();
+  await other.getAuth();
+  await other.refresh();
+  await settle();
+  const younger = other.getState().accessToken;
+  assert.equal(last().accessToken, younger);
+  release();
+  await settle();
+  assert.equal(last().accessToken, younger);
+});
+
+test("a sign-out elsewhere while a token is asked for reloads nothing by itself", async () => {
+  const { authkit, newTab, window } = await openPage();
+  await authkit.getAuth();
+  const release = holdBack("token");
+  const asked = authkit.getAccessToken();
+  await settle();
+  await newTab().signOut();
+  await settle();
+  release();
+  assert.equal(await asked, undefined);
+  assert.deepEqual([window.reloads, window.fired], [0, []]);
+});
+
+test("a repeated call is late as well when the session has changed once more", async () => {
+  const { authkit, server, window } = await openPage();
+  await authkit.getAuth();
+  server.sessionId = "session_2";
+  const answer = globalThis.fetch;
+  let release;
+  globalThis.fetch = async (url, options) => {
+    if (options.headers["X-Authkit-Session"] !== "session_2")
+      return answer(url, options);
+    await new Promise((resolve) => (release = resolve));
+    return gone(server);
+  };
+  const asked = authkit.getAccessToken();
+  await settle();
+  server.sessionId = "session_3";
+  await window.comeToForeground();
+  release();
+  await asked;
+  assert.deepEqual(
+    [authkit.getState().user.id, authkit.getState().sessionId, window.reloads],
+    ["user_ada", "session_3", 0],
+  );
 });

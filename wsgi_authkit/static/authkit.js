@@ -230,6 +230,10 @@ class Token {
     const buffer = life <= SHORT_LIFE ? SHORT_BUFFER : BUFFER;
     this.renewAt = this.expiresAt - Math.min(buffer, life / 2);
   }
+
+  isOlderThan(other) {
+    return this.claims.iat < other.claims.iat;
+  }
 }
 
 /** Not verified: whoever is given the token verifies it, and a page has no need to. */
@@ -269,6 +273,9 @@ class AuthKit {
   #ownedSession;
   // Counts what makes the answer to an earlier question obsolete.
   #epoch = 0;
+  // Questions for the session, and the youngest that was answered.
+  #asked = 0;
+  #answered = 0;
   #listeners = new Map();
   #running = new Map();
   #timer;
@@ -276,9 +283,11 @@ class AuthKit {
   #retryAfter = 0;
   #hasStarted = false;
   #isLeaving = false;
-  // The sessions whose end was acted on, and seen while the page was leaving.
+  // The session whose end was acted on; one whose end was seen while the page was
+  // leaving; and one for which the page is still to be reloaded.
   #endedId;
   #unseenEnd;
+  #owedReload;
 
   constructor({ baseUrl, onSessionExpired, eagerToken = null }) {
     this.#token = eagerToken;
@@ -403,8 +412,13 @@ class AuthKit {
     const warn = (end) => {
       const secondsLeft = Math.max(0, Math.round(end - this.#server.now() / 1000));
       fire("authkit:expiring", { secondsLeft });
-      // Only WorkOS knows whether it has really ended.
-      at(end, () => void this.refreshAuth());
+      at(end, finish);
+    };
+    // Only WorkOS knows whether it has really ended.
+    const finish = async () => {
+      const asked = turn;
+      const { error } = await this.refreshAuth();
+      if (asked === turn && error?.isTransient) timer = setTimeout(finish, LAST_RETRY);
     };
     const ask = async () => {
       const asked = turn;
@@ -438,19 +452,17 @@ class AuthKit {
 
   // Asking the server
 
-  async #call(path, body) {
+  async #call(path, body, { isRepeated = false } = {}) {
     const [owner, sessionId] = [this.#owner, this.#sessionId()];
     try {
       return await this.#server.call(path, { body, sessionId });
     } catch (error) {
       const isOver = error.status === 401;
-      if (
-        error.code === "session_changed" ||
-        (isOver && sessionId !== this.#sessionId())
-      ) {
+      const isOfEarlier = isOver && sessionId !== this.#sessionId();
+      if (!isRepeated && (isOfEarlier || error.code === "session_changed")) {
         return this.#callAnew(path, body, owner);
       }
-      if (isOver) {
+      if (isOver && !isOfEarlier) {
         const isNews = this.#state.user !== null;
         this.#adopt({ user: null }, null, { ended: true });
         if (isNews) this.#tell();
@@ -461,12 +473,20 @@ class AuthKit {
 
   /** Repeat a call for the session that has come after the one it was made for. */
   async #callAnew(path, body, owner) {
-    const { user, sessionId } = await this.#askSession([]);
-    // The same person goes on. What one has begun is not done as another.
-    if (user && [null, user.id].includes(owner))
-      return this.#server.call(path, { body, sessionId });
-    const [code, status] = user ? ["session_changed", 409] : ["unauthenticated", 401];
-    throw new AuthKitError(code, "the session of this page is over", { status });
+    const { user } = await this.#askSession([]);
+    if (!user) {
+      const message = "the session of this page is over";
+      throw new AuthKitError("unauthenticated", message, { status: 401 });
+    }
+    this.#checkOwner(owner);
+    return this.#call(path, body, { isRepeated: true });
+  }
+
+  /** The same person goes on. What one has begun is not done as another. */
+  #checkOwner(owner) {
+    if (owner === null || this.#owner === null || this.#owner === owner) return;
+    const message = "somebody else has signed in";
+    throw new AuthKitError("session_changed", message, { status: 409 });
   }
 
   #sessionId() {
@@ -475,11 +495,15 @@ class AuthKit {
 
   async #askSession(include) {
     const epoch = this.#epoch;
+    const turn = (this.#asked += 1);
     const query = include.length ? `?include=${include.map(encodeURIComponent)}` : "";
     try {
       const auth = await this.#server.call(`session${query}`);
-      // What was asked before a sign-out or a switch is no longer true.
-      if (epoch !== this.#epoch) return this.#askSession(include);
+      // What was asked before a sign-out or a switch, or before what is known by now, is
+      // no longer true.
+      if (epoch !== this.#epoch || turn < this.#answered)
+        return this.#askSession(include);
+      this.#answered = turn;
       const isNews = this.#isNews(auth);
       this.#adopt(auth, this.#token, { ended: true });
       if (isNews) this.#tell();
@@ -520,34 +544,47 @@ class AuthKit {
     await renewal;
   }
 
-  async #askToken() {
-    const before = this.#token;
-    const epoch = this.#epoch;
+  async #askToken({ isRepeated = false } = {}) {
+    const [owner, epoch, before] = [this.#owner, this.#epoch, this.#token];
     const { accessToken, expiresAt } = await this.#call("token");
-    if (epoch !== this.#epoch) {
-      // What was asked before a switch is asked again; nobody is left after a sign-out.
-      if (this.#state.user === null || this.#isFresh()) return;
-      return this.#askToken();
-    }
+    // Somebody has signed out meanwhile.
+    if (epoch !== this.#epoch && this.#state.user === null) return;
+    this.#checkOwner(owner);
     const token = new Token(accessToken, expiresAt);
-    if (accessToken === before?.value) {
-      before.renewAt = token.renewAt; // a session that was renewed has it, too
+    if (!this.#fits(token)) {
+      // One of the two is late, the token or what is known of the session.
+      await this.#askSession([]);
+      this.#checkOwner(owner);
+      if (!this.#fits(token)) {
+        if (this.#state.user && !isRepeated) await this.#askToken({ isRepeated: true });
+        return;
+      }
+    }
+    if (this.#token?.value === accessToken) {
+      this.#token.renewAt = token.renewAt; // a session that was renewed has it, too
       return;
     }
-    // It is of another person, session or organization than the page knows of.
-    if (this.#state.user && !isOf(token, this.#state)) await this.#askSession([]);
+    // Another tab has told of a younger one.
+    if (this.#token !== null && token.isOlderThan(this.#token)) return;
     this.#adopt(null, token);
     // With the token, role and permissions may have changed.
     if (before) await this.#askSession([]).catch(() => {});
     this.#tell();
   }
 
+  /** Whether a token can be that of the session as it is known. */
+  #fits(token) {
+    const { user } = this.#state;
+    return user === undefined || (user !== null && isOf(token, this.#state));
+  }
+
   async #renewSession(path, body) {
     this.#start();
     return this.#once(`${path} ${JSON.stringify(body)}`, () =>
       this.#tabs.exclusively(async () => {
-        const epoch = this.#epoch;
+        const [owner, epoch] = [this.#owner, this.#epoch];
         const auth = await this.#call(path, body);
+        this.#checkOwner(owner);
         if (epoch !== this.#epoch && this.#state.user === null) {
           throw new AuthKitError("unauthenticated", "signed out meanwhile", {
             status: 401,
@@ -606,10 +643,10 @@ class AuthKit {
     const isOver = this.#owner !== null && this.#owner !== (user ?? null);
     if (isForeign) this.#schedule(); // for one that fits
     if (isOver && !ended) return;
-    const session = this.#ownedSession;
+    const over = { owner: this.#owner, sessionId: this.#ownedSession };
     this.#owner = user ?? null;
     this.#ownedSession = known.sessionId ?? this.#token?.claims.sid;
-    if (isOver) this.#end(session);
+    if (isOver) this.#end(over);
   }
 
   #set(changes) {
@@ -645,18 +682,35 @@ class AuthKit {
   }
 
   /** A session of this page is over: say so once. */
-  #end(sessionId) {
-    this.#unseenEnd = this.#isLeaving ? sessionId : undefined;
-    if (this.#isLeaving || this.#endedId === sessionId) return;
-    this.#endedId = sessionId;
+  #end(ended) {
+    this.#unseenEnd = this.#isLeaving ? ended : undefined;
+    if (this.#isLeaving || this.#endedId === ended.sessionId) return;
+    this.#endedId = ended.sessionId;
     fire("authkit:expired");
     const then = this.#onSessionExpired;
     try {
       if (typeof then === "function") then();
-      else if (then !== false) reload(sessionId);
+      else if (then !== false) this.#reload(ended);
     } catch (error) {
       globalThis.reportError?.(error);
     }
+  }
+
+  /** Reload the page; what a reload has not helped waits until it is looked at again. */
+  #reload(ended) {
+    const isSoon = isReloaded(ended.sessionId);
+    this.#owedReload = isSoon ? ended : undefined;
+    if (isSoon) return;
+    remember(RELOADED_KEY, `${ended.sessionId} ${Date.now()}`);
+    globalThis.location?.reload();
+  }
+
+  #reloadIfOwed() {
+    const owed = this.#owedReload;
+    if (owed === undefined) return;
+    // Who has signed in again goes on.
+    if (this.#owner === owed.owner) this.#owedReload = undefined;
+    else this.#reload(owed);
   }
 
   // Other tabs
@@ -692,14 +746,13 @@ class AuthKit {
   }
 
   #hearToken(auth, accessToken, expiresAt) {
-    // Messages can overtake each other; a token that expires later is younger.
-    const isOlder = this.#token !== null && !(expiresAt >= this.#token.expiresAt);
-    if (isOlder) return;
+    const heard = accessToken ? new Token(accessToken, expiresAt) : null;
+    // Messages can overtake each other.
+    if (this.#token !== null && (heard === null || heard.isOlderThan(this.#token)))
+      return;
     const isWanted = this.#token !== null || this.#wantsToken();
-    const token =
-      accessToken && isWanted ? new Token(accessToken, expiresAt) : this.#token;
     this.#epoch += 1;
-    this.#adopt(auth, token);
+    this.#adopt(auth, isWanted ? heard : null);
     this.#failures = 0;
     this.#schedule();
   }
@@ -721,7 +774,7 @@ class AuthKit {
     globalThis.addEventListener?.("pageshow", (event) => {
       if (!event.persisted) return;
       // Back from the cache of whole pages, which may show what a sign-out has ended.
-      this.#stay();
+      this.#isLeaving = false;
       check();
     });
   }
@@ -730,8 +783,10 @@ class AuthKit {
   async #check() {
     const isIdle = this.#state.user === undefined && this.#token === null;
     if (isIdle || this.#isLeaving) return;
+    this.#stay();
     this.#failures = 0;
     await this.getAuth().catch(() => {});
+    this.#reloadIfOwed();
     await this.#work();
   }
 
@@ -795,7 +850,7 @@ class AuthKit {
     return url.href;
   }
 
-  /** The page was about to leave, and has not. */
+  /** The page was about to leave, and has not: what it did not see comes now. */
   #stay() {
     this.#isLeaving = false;
     if (this.#unseenEnd !== undefined) this.#end(this.#unseenEnd);
@@ -804,8 +859,8 @@ class AuthKit {
   #leaveFor(url) {
     if (!isWeb(url)) throw new TypeError("only http and https can be followed");
     this.#isLeaving = true;
-    // Somebody may have chosen to stay.
-    setTimeout(() => this.#stay(), LEAVE_WITHIN);
+    // Somebody may have chosen to stay. A reload now could still cut the way short.
+    setTimeout(() => (this.#isLeaving = false), LEAVE_WITHIN);
     location.assign(url);
   }
 }
@@ -837,16 +892,11 @@ function isWeb(url) {
   return /^https?:/.test(url);
 }
 
-function reload(sessionId) {
+/** Whether a page of this tab has been reloaded for a session lately. */
+function isReloaded(sessionId) {
   const [earlier, at] = (remembered(RELOADED_KEY) ?? "").split(" ");
-  const wait = RELOAD_PAUSE - (Date.now() - Number(at));
   // A clock that was set back is no reason to wait.
-  if (earlier === sessionId && wait > 0 && wait <= RELOAD_PAUSE) {
-    setTimeout(() => reload(sessionId), wait);
-    return;
-  }
-  remember(RELOADED_KEY, `${sessionId} ${Date.now()}`);
-  globalThis.location?.reload();
+  return earlier === sessionId && Math.abs(Date.now() - Number(at)) < RELOAD_PAUSE;
 }
 
 function fire(name, detail) {
