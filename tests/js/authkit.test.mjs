@@ -974,14 +974,16 @@ test("the end is watched of who signs in later, and asked for again while unknow
 });
 
 test("a session that goes and comes back is announced once", async () => {
-  const { authkit, server, window } = await openPage();
-  authkit.configure({ onSessionExpired: false });
+  const { authkit, server, newTab, window } = await openPage();
   server.sessionExpiresAt = now() + 600;
   const release = holdBack("expiry");
   authkit.watchExpiry({ warnBefore: 60 });
   await settle();
+  // Another tab takes it that nobody is signed in, and says so.
   server.user = null;
-  await window.comeToForeground();
+  await newTab().getAuth();
+  await settle();
+  assert.equal(authkit.getState().user, null);
   server.user = "user_ada";
   await window.comeToForeground();
   release();
@@ -1158,4 +1160,24 @@ test("a repeated call is late as well when the session has changed once more", a
     [authkit.getState().user.id, authkit.getState().sessionId, window.reloads],
     ["user_ada", "session_3", 0],
   );
+});
+
+test("a session whose end was told does not come back to life", async () => {
+  const { authkit, server, newTab, window } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  const { last } = watch(authkit);
+  await settle();
+  holdBack("refresh", gone(server))();
+  await authkit.refreshAuth();
+  assert.equal(last().user, null);
+  // Its access token is good for a while yet, and other tabs go on with it.
+  assert.equal(await authkit.getAccessToken(), undefined);
+  assert.equal((await authkit.getAuth()).user, null);
+  await newTab().getAuth();
+  await window.comeToForeground();
+  assert.equal(last().user, null);
+  Object.assign(server, { sessionId: "session_2", token: null });
+  await window.comeToForeground();
+  assert.equal(last().sessionId, "session_2");
+  assert.equal(window.fired.length, 1);
 });

@@ -498,12 +498,13 @@ class AuthKit {
     const turn = (this.#asked += 1);
     const query = include.length ? `?include=${include.map(encodeURIComponent)}` : "";
     try {
-      const auth = await this.#server.call(`session${query}`);
+      const answer = await this.#server.call(`session${query}`);
       // What was asked before a sign-out or a switch, or before what is known by now, is
       // no longer true.
       if (epoch !== this.#epoch || turn < this.#answered)
         return this.#askSession(include);
       this.#answered = turn;
+      const auth = this.#isEnded(answer) ? { user: null } : answer;
       const isNews = this.#isNews(auth);
       this.#adopt(auth, this.#token, { ended: true });
       if (isNews) this.#tell();
@@ -660,6 +661,12 @@ class AuthKit {
         globalThis.reportError?.(error);
       }
     }
+  }
+
+  /** Whether a session is one whose end was told: it does not come back to life here. */
+  #isEnded({ user, sessionId }) {
+    // Of one that has ended at WorkOS the access token is good for a while yet.
+    return Boolean(user) && sessionId === this.#endedId;
   }
 
   #fail(error) {
