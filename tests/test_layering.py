@@ -51,7 +51,7 @@ LAYERS: Final = (
     ("service",),
     (
         *("request_session", "challenge", "auth", "endpoints", "links", "marker"),
-        *("pending_flows", "request_context"),
+        *("pending_flows", "request_context", "app_responses"),
     ),
     ("site", "middleware"),
     ("testing", "cli", "paste"),

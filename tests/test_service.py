@@ -1115,7 +1115,8 @@ QUIET = """
     loaded = {"requests", "urllib3", "webob", "redis", "sqlite3"} & set(sys.modules)
     assert not loaded, loaded
     assert not made, made
-    assert service._states == {}
+    assert service._process.states == {}
+    assert service._process.cache is None
 """
 
 DEBUGGED = """

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit._wsgi import ExcInfo, Header, path_and_query, rewriting
 from wsgi_authkit.access import has_same_origin_proof
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.api_keys import APIKey, parse_bearer
+from wsgi_authkit.app_responses import AppResponses
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.results import RefreshOutcome
@@ -18,15 +19,6 @@ from wsgi_authkit.session import AnonymousSession, Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-#: Makes the context of a request that came at some time, in Unix seconds.
-MakeContext: TypeAlias = (
-    "Callable[[WSGIEnvironment, Session | AnonymousSession, float], RequestContext]"
-)
-#: Returns status and headers of a response as they go out.
-Rewrite: TypeAlias = (
-    "Callable[[RequestContext, str, list[Header]], tuple[str, list[Header]]]"
-)
 
 #: Seconds that the clock of WorkOS may be ahead of ours.
 CLOCK_SKEW: Final = 60
@@ -39,20 +31,33 @@ class Auth:
     when the person follows one, not when the page is made.
     """
 
-    __slots__ = ("_at", "_environ", "_headers_sent", "_made", "_make", "_session")
+    __slots__ = (
+        "_at",
+        "_environ",
+        "_headers_sent",
+        "_is_private",
+        "_made",
+        "_responses",
+        "_session",
+        "_start_response",
+    )
 
     def __init__(
         self,
         environ: WSGIEnvironment,
+        start_response: StartResponse,
         session: Session | AnonymousSession,
         at: float,
-        make: MakeContext,
+        responses: AppResponses,
+        is_private: bool,
         made: RequestContext | None = None,
     ) -> None:
         self._environ = environ
+        self._start_response = start_response
         self._session = session
         self._at = at
-        self._make = make
+        self._responses = responses
+        self._is_private = is_private
         self._made = made
         self._headers_sent = False
 
@@ -69,7 +74,9 @@ class Auth:
     def _context(self) -> RequestContext:
         """What belongs to the request, made when something of it is asked for."""
         if self._made is None:
-            self._made = self._make(self._environ, self._session, self._at)
+            self._made = self._responses.make_context(
+                self._environ, self._session, self._at
+            )
             self._made.headers_sent = self._headers_sent
         return self._made
 
@@ -293,35 +300,25 @@ class Auth:
         """
         return self._context.service.api
 
-
-def answering(
-    auth: Auth,
-    start_response: StartResponse,
-    complete: Callable[[list[Header]], list[Header]] | None,
-    rewrite: Rewrite,
-) -> StartResponse:
-    """Return the ``start_response`` of an app that may change who is signed in.
-
-    :param complete: Returns the headers of a response to somebody whom nothing has
-        happened to. ``None`` leaves them as they are: nothing is made, not even a copy.
-    :param rewrite: What becomes of any other response.
-    """
-
-    def answer(
+    def _answer(
+        self,
         status: str,
         headers: list[Header],
         exc_info: ExcInfo | tuple[None, None, None] | None = None,
         /,
     ) -> Callable[[bytes], object]:
-        if exc_info is None and auth._made is None and status[:3] != "401":
-            auth._headers_sent = True
-            return start_response(
-                status, headers if complete is None else complete(headers)
-            )
-        rewritten = rewriting(start_response, partial(rewrite, auth._context))
+        """Begin the response: the ``start_response`` that the app is given.
+
+        Where nothing has happened, the headers of one that belongs to a person are
+        completed, and of any other they are the app's own list.
+        """
+        if exc_info is None and self._made is None and "401" not in status:
+            self._headers_sent = True
+            if self._is_private:
+                headers = self._responses.complete(headers)
+            return self._start_response(status, headers)
+        rewrite = partial(self._responses.rewrite, self._context)
         try:
-            return rewritten(status, headers, exc_info)
+            return rewriting(self._start_response, rewrite)(status, headers, exc_info)
         finally:
             exc_info = None  # a traceback must not keep its own frame alive
-
-    return answer

@@ -122,33 +122,37 @@ def cookie_values(header: str, name: str) -> list[str]:
 
 
 def sole_cookie(header: str, name: str) -> str | None:
-    """Return the value of a cookie that stands once and plainly in a header.
+    """Return the value of a cookie that stands once and alone in a header, as it came.
 
-    ``None`` wherever one look is not enough to know: the name is nowhere, or somewhere
-    else too, in that of a chunk for instance; the value is empty, too long for a
-    cookie, or not written as we write it. Where there is an answer,
-    :func:`session_candidates` has the same, at a multiple of the cost.
+    ``""`` where the name is nowhere. ``None`` where one look is not enough to know: the
+    name is somewhere else too, in that of a chunk for instance, or nothing is its
+    value. Where :func:`is_written_plainly`, :func:`session_candidates` has the same
+    answer, at a multiple of the cost.
     """
     start = header.find(name)
+    if start < 0:
+        return ""
     at = start + len(name) + 1
     # In front stands nothing, or what separates cookies (RFC 6265 4.2.1).
-    if (
-        start < 0
-        or header[at - 1 : at] != "="
-        or (start and header[start - 2 : start] != "; ")
-    ):
+    if header[at - 1 : at] != "=" or (start and header[start - 2 : start] != "; "):
         return None
     end = header.find(";", at)
-    value = header[at:] if end < 0 else header[at:end]
-    if (
-        not 0 < len(value) <= COOKIE_BUDGET
+    if end < 0:
+        return header[at:] or None
+    return None if header.find(name, end) >= 0 else header[at:end] or None
+
+
+def is_written_plainly(value: str) -> bool:
+    """Say whether a value of :func:`sole_cookie` is written as we write it.
+
+    Otherwise something has to be undone, or it is too long for a cookie.
+    """
+    return not (
+        len(value) > COOKIE_BUDGET
         or value[0] in _ODD
         or value[-1] in _ODD
         or "%" in value
-        or (end >= 0 and name in header[end:])
-    ):
-        return None
-    return value
+    )
 
 
 def _mentioning(header: str, name: str) -> list[tuple[str, str]]:

@@ -27,10 +27,15 @@ RemoteUser: TypeAlias = "Literal['sub', 'email'] | Callable[[Session], str | Non
 #: The value of ``AUTH_TYPE``.
 AUTH_TYPE: Final = "AuthKit"
 
-# By key and not by header: servers fold X-WorkOS-Session and X_WorkOS_Session into one.
 # The JavaScript libraries pass the sealed session to their pages in the first, and in
-# the second that it was looked at; a proxy in front of this app may pass both on.
-_CLAIMS: Final = ("HTTP_X_WORKOS_SESSION", "HTTP_X_WORKOS_MIDDLEWARE")
+# the second that it was looked at; a proxy in front of this app may pass both on. By
+# key and not by header: servers fold X-WorkOS-Session and X_WorkOS_Session into one.
+
+#: A claim that any request can make: a session.
+SESSION_CLAIM: Final = "HTTP_X_WORKOS_SESSION"
+#: Another one: that the session was looked at.
+MIDDLEWARE_CLAIM: Final = "HTTP_X_WORKOS_MIDDLEWARE"
+
 # An app that looks for its user in REMOTE_USER may look in the header as well.
 _REMOTE_USER_CLAIMS: Final = (
     "REMOTE_USER",
@@ -67,12 +72,16 @@ class NameHook:
             return None
 
 
-def claims(remote_user: RemoteUser | None) -> tuple[str, ...]:
-    """Return the keys of ``environ`` in which a request claims who makes it.
+def remove_claims(environ: WSGIEnvironment, remote_user: RemoteUser | None) -> None:
+    """Remove what a request claims about who makes it.
 
     :param remote_user: With it, ``REMOTE_USER`` and what resembles it is a claim too.
     """
-    return _CLAIMS if remote_user is None else _CLAIMS + _REMOTE_USER_CLAIMS
+    environ.pop(SESSION_CLAIM, None)
+    environ.pop(MIDDLEWARE_CLAIM, None)
+    if remote_user is not None:
+        for claim in _REMOTE_USER_CLAIMS:
+            environ.pop(claim, None)
 
 
 def publish(

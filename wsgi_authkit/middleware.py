@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from wsgi_authkit._logs import show_debug_logs
@@ -13,18 +13,24 @@ from wsgi_authkit._wsgi import (
     AUTH_KEY,
     SESSION_KEY,
     Header,
-    override_cookies,
     rewriting,
 )
 from wsgi_authkit.access import Access, is_preflight
 from wsgi_authkit.api import WorkOSClient
-from wsgi_authkit.auth import Auth, answering
+from wsgi_authkit.app_responses import AppResponses
+from wsgi_authkit.auth import Auth
 from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.config import AuthKitConfig
-from wsgi_authkit.eager import EAGER_COOKIE, EagerAuth, take_back
+from wsgi_authkit.eager import EAGER_COOKIE
 from wsgi_authkit.endpoints import CALLBACK, MOUNTED, Endpoint
 from wsgi_authkit.errors import ConfigurationError
-from wsgi_authkit.identity import RemoteUser, claims, publish
+from wsgi_authkit.identity import (
+    MIDDLEWARE_CLAIM,
+    SESSION_CLAIM,
+    RemoteUser,
+    publish,
+    remove_claims,
+)
 from wsgi_authkit.options import (
     OnError,
     OnRefresh,
@@ -42,12 +48,12 @@ from wsgi_authkit.request_session import (
     identify,
     is_for_another_session,
 )
-from wsgi_authkit.responses import private, session_changed
+from wsgi_authkit.responses import session_changed
 from wsgi_authkit.results import AuthResult
 from wsgi_authkit.service import SESSION_CACHE_SIZE, AuthKitService
 from wsgi_authkit.session import EXCLUDED, NO_COOKIE, AnonymousSession, Session
 from wsgi_authkit.session_storage import SessionStorage
-from wsgi_authkit.site import ServiceOptions, Site, SiteMaker
+from wsgi_authkit.site import ServiceOptions, SiteMaker
 from wsgi_authkit.stores import Store
 
 if TYPE_CHECKING:
@@ -61,7 +67,8 @@ log = logging.getLogger(__name__)
 _REMEMBERED: Final = 1024
 _REMEMBERED_LENGTH: Final = 256
 
-_Route: TypeAlias = "tuple[Endpoint | None, Access]"
+# Of a SCRIPT_NAME, which with the path makes the whole address.
+_Route: TypeAlias = "tuple[str, Endpoint | None, Access]"
 
 
 class AuthKitMiddleware:
@@ -275,14 +282,10 @@ class AuthKitMiddleware:
             raise ConfigurationError(list(dict.fromkeys(problems)))
         self._options = options
         self._mount_prefix = f"{options.mount}/"
-        self._public_logged = False
-        self._complete = partial(private, on_public=self._log_public)
-        self._claims = claims(options.remote_user)
-        # Most requests are for few paths, and what is there never changes.
-        self._remembered_route = lru_cache(maxsize=_REMEMBERED)(self._find_route)
+        self._responses = AppResponses(options, self._make_context)
+        self._routes: dict[str, _Route] = {}
         # What each request is asked or told, besides who makes it.
         self._looks_closer = debug or eager_auth or redirects.choose is not None
-        self._eager = EagerAuth() if options.eager_auth else None
         if debug:
             show_debug_logs()
         _warn(options, allow_insecure=allow_insecure)
@@ -290,52 +293,62 @@ class AuthKitMiddleware:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        site = self._sites.made or self._sites.site
-        for claim in self._claims:
-            if claim in environ:
-                del environ[claim]
-        script, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
-        if len(script) + len(path) > _REMEMBERED_LENGTH:
-            endpoint, access = self._find_route(script, path)
-        else:
-            endpoint, access = self._remembered_route(script, path)
+        # Each line is one of every request; docs/performance.rst has what they cost.
+        remote_user = self._options.remote_user
+        if (
+            SESSION_CLAIM in environ
+            or MIDDLEWARE_CLAIM in environ
+            or remote_user is not None
+        ):
+            remove_claims(environ, remote_user)
+        path = environ.get("PATH_INFO", "")
+        route = self._routes.get(path)
+        if route is None or route[0] != environ.get("SCRIPT_NAME", ""):
+            route = self._find_route(environ.get("SCRIPT_NAME", ""), path)
+        _, endpoint, access = route
         if (
             endpoint is not None
             or self._looks_closer
             or environ["REQUEST_METHOD"] == "OPTIONS"
             or SESSION_EXPECTED in environ
         ):
-            return self._answer(site, environ, start_response, endpoint, access)
-        service, cookies = site.service, environ.get("HTTP_COOKIE", "")
-        at = service.clock()
-        session = EXCLUDED if access == "excluded" else service.recall(cookies, at)
-        result: AuthResult | None = None
-        if session is None:
-            result = identify(service, self._options, environ)
-            session, at = result.session, result.at
-        if (access == "protected" and not session) or (
-            result is not None and _has_news(result)
-        ):
-            return self._answer(site, environ, start_response, None, access, result)
-        nobody = session is NO_COOKIE or session is EXCLUDED
-        auth = Auth(environ, session, at, self._make_context)
+            return self._answer(environ, start_response, endpoint, access)
+        cookies = environ.get("HTTP_COOKIE", "")
+        session: Session | AnonymousSession | None
+        if access == "excluded":
+            session, at, is_private = EXCLUDED, 0.0, False
+        else:
+            service = (self._sites.made or self._sites.site).service
+            if cookies and service.cookie_name in cookies:
+                at = service.clock()
+                session = service.recall(cookies, at)
+            else:
+                # Of nobody, nothing is asked that time decides.
+                at, session = 0.0, service.without_cookie
+            if session is None:
+                result = identify(service, self._options, environ)
+                if _has_news(result):
+                    return self._answer(environ, start_response, None, access, result)
+                session, at = result.session, result.at
+            if access == "protected" and not session:
+                result = AuthResult(session=session, at=at)
+                return self._answer(environ, start_response, None, access, result)
+            is_private = (
+                session is not NO_COOKIE
+                or "HTTP_AUTHORIZATION" in environ
+                or (cookies and EAGER_COOKIE in cookies)
+            )
         # Both keys, so that no outer value shines through.
-        environ[AUTH_KEY] = auth
-        environ[SESSION_KEY] = session
-        if self._options.remote_user is not None:
-            publish(environ, session, self._options.remote_user)
-        complete = None
-        if session is not EXCLUDED and (
-            not nobody or "HTTP_AUTHORIZATION" in environ or EAGER_COOKIE in cookies
-        ):
-            complete = self._complete
-        return self._app(
-            environ, answering(auth, start_response, complete, self._rewrite)
+        environ[AUTH_KEY] = auth = Auth(
+            environ, start_response, session, at, self._responses, is_private
         )
+        environ[SESSION_KEY] = session
+        if remote_user is not None:
+            publish(environ, session, remote_user)
+        return self._app(environ, auth._answer)
 
     def _answer(
         self,
-        site: Site,
         environ: WSGIEnvironment,
         start_response: StartResponse,
         endpoint: Endpoint | None,
@@ -347,6 +360,7 @@ class AuthKitMiddleware:
         :param result: Who makes it, where that is known; finding out once more could
             refresh a session twice.
         """
+        site = self._sites.site
         choice = site.redirect_uris.choice(environ)
         service = site.service.with_redirect_uri(choice.uri)
         changed = False
@@ -363,19 +377,22 @@ class AuthKitMiddleware:
         context = RequestContext(
             service, self._options, environ, result, site.redirect_uris, choice
         )
-        auth = Auth(environ, result.session, result.at, self._make_context, context)
+        responses = self._responses
+        auth = Auth(
+            environ, start_response, result.session, result.at, responses, True, context
+        )
         environ[AUTH_KEY] = auth
         context.publish()
         if self._options.debug:
             self._log_request(context, access, answered_here=endpoint is not None)
         if endpoint is not None:
-            rewrite = partial(self._rewrite_own, context)
+            rewrite = partial(responses.rewrite_own, context)
             return endpoint(context)(environ, rewriting(start_response, rewrite))
         is_let_in = access != "protected" or result.session
         app = self._app if is_let_in else context.ask_to_sign_in()
         if changed:
             app = session_changed()
-        return app(environ, rewriting(start_response, partial(self._rewrite, context)))
+        return app(environ, auth._answer)
 
     def _make_context(
         self,
@@ -430,7 +447,19 @@ class AuthKitMiddleware:
         return self.service.save_session(value, redirect_uri=url).headers
 
     def _find_route(self, script: str, path: str) -> _Route:
-        """Return which endpoint answers a request, or what its path asks for."""
+        """Return which endpoint answers a request, or what its path asks for.
+
+        Most requests are for few paths, and what is there never changes.
+        """
+        endpoint, access = self._judge(script, path)
+        route = (script, endpoint, access)
+        if len(script) + len(path) <= _REMEMBERED_LENGTH:
+            if len(self._routes) >= _REMEMBERED:
+                self._routes = {}
+            self._routes[path] = route
+        return route
+
+    def _judge(self, script: str, path: str) -> tuple[Endpoint | None, Access]:
         if path.startswith(self._mount_prefix):
             endpoint = MOUNTED.get(path[len(self._options.mount) :])
             if endpoint is not None:
@@ -438,52 +467,6 @@ class AuthKitMiddleware:
         if self._sites.site.redirect_uris.answering_at(script, path):
             return CALLBACK, "public"
         return None, self._options.rules.judge(path)
-
-    def _rewrite(
-        self, context: RequestContext, status: str, headers: list[Header]
-    ) -> tuple[str, list[Header]]:
-        """Return status and headers of the app's response as they go out."""
-        extra = context.headers_to_add(status, headers)
-        if status.startswith("401"):
-            status, headers = context.challenge.rewrite(status, headers)
-        if self._eager is not None and not context.is_excluded:
-            extra = [
-                *extra,
-                *self._eager.headers(
-                    context.environ,
-                    status,
-                    context.session,
-                    changed=bool(extra),
-                    secure=context.service.config.secure_cookies(),
-                ),
-            ]
-        if not extra and not context.is_private:
-            return status, headers
-        return status, self._complete([*headers, *dict.fromkeys(extra)])
-
-    def _log_public(self) -> None:
-        if self._public_logged:
-            return
-        self._public_logged = True
-        log.warning(
-            "the app asked shared caches to keep a response to somebody who is "
-            "signed in; its Cache-Control was replaced"
-        )
-
-    def _rewrite_own(
-        self, context: RequestContext, status: str, headers: list[Header]
-    ) -> tuple[str, list[Header]]:
-        """Return an endpoint's response with what has become of the session in it.
-
-        What hooks have done has the last word.
-        """
-        changed = bool(context.result.headers)
-        extra = context.headers_to_add(status, headers)
-        if changed and self._eager is not None and EAGER_COOKIE in context.cookies:
-            # The next page gets its own.
-            secure = context.service.config.secure_cookies()
-            extra = [*extra, *take_back(secure=secure)]
-        return status, override_cookies(headers, list(dict.fromkeys(extra)))
 
 
 def _has_news(result: AuthResult) -> bool:

@@ -34,6 +34,7 @@ _PRIVATE: Final[tuple[Header, ...]] = (
 _TARGETED: Final = frozenset({"edge-control", "surrogate-control", "x-accel-expires"})
 _TARGETED_ENDING: Final = "-cache-control"
 _VARY: Final[Header] = ("Vary", "Cookie")
+_PRIVATE_AND_VARY: Final = (*_PRIVATE, _VARY)
 # What is replaced or merged; most responses have nothing of it.
 _RULED: Final = _TARGETED | {"cache-control", "pragma", "expires", "vary"}
 
@@ -45,8 +46,7 @@ _HARMLESS: Final = frozenset(
 
 # On everything that the middleware itself answers.
 _COMMON: Final[tuple[Header, ...]] = (
-    *_PRIVATE,
-    _VARY,
+    *_PRIVATE_AND_VARY,
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
@@ -289,7 +289,7 @@ def private(
             if on_public is not None and is_public(headers):
                 on_public()
             return _replaced(headers)
-    return [*headers, *_PRIVATE, _VARY]
+    return [*headers, *_PRIVATE_AND_VARY]
 
 
 def _replaced(headers: list[Header]) -> list[Header]:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from wsgi_authkit._wsgi import Header
 from wsgi_authkit.api import WorkOSClient
@@ -31,7 +32,7 @@ from wsgi_authkit.api_keys import APIKey, APIKeyValidator
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.config import AuthKitConfig
-from wsgi_authkit.cookies import sole_cookie
+from wsgi_authkit.cookies import is_written_plainly, sole_cookie
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.errors import (
     APIError,
@@ -105,9 +106,19 @@ class _State:
         )
         self.details = SessionDetails(self.api, self.ledger, monotonic=monotonic)
         self.api_keys = APIKeyValidator(self.api, clock=clock, monotonic=monotonic)
+        check = service._revocation_check
+        self.cache = SessionCache(
+            service._session_cache_size,
+            max_age=MAX_AGE if check is None else check,
+            clock=clock,
+            monotonic=monotonic,
+        )
         self.verifier = TokenVerifier(
             key_set=KeySet(
-                self.api.fetch_jwks, archive=LedgerKeyArchive(self.ledger), clock=clock
+                self.api.fetch_jwks,
+                archive=LedgerKeyArchive(self.ledger),
+                on_withdrawal=self.cache.clear,
+                clock=clock,
             ),
             clock=clock,
             issuers=config.issuers,
@@ -130,14 +141,6 @@ class _State:
             self.reader,
             clock=clock,
         )
-        check = service._revocation_check
-        self.cache = SessionCache(
-            service._session_cache_size,
-            lambda: self.verifier.key_set.generation,
-            max_age=MAX_AGE if check is None else check,
-            clock=clock,
-            monotonic=monotonic,
-        )
         self.sessions = Sessions(
             storage,
             self.coordinator,
@@ -147,6 +150,31 @@ class _State:
             buffer=service._refresh_buffer,
             clock=clock,
         )
+
+
+class _Process:
+    """What a process has of a service; a fork begins with nothing."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, _State] = {}
+        #: The cache of the state that was made last. To ask for the process each time
+        #: would be a system call for each request. Where a server forks without Python
+        #: knowing, a child goes on with what it was born with, for 5 minutes at most,
+        #: until anything has to be verified, refreshed or ended.
+        self.cache: SessionCache | None = None
+        _processes.add(self)
+
+
+_processes: Final[WeakSet[_Process]] = WeakSet()
+
+
+def _forget_caches() -> None:
+    for process in _processes:
+        process.cache = None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forget_caches)
 
 
 class AuthKitService:
@@ -208,7 +236,12 @@ class AuthKitService:
             and self.storage.reads_header
             else None
         )
-        self._states: dict[int, _State] = {}
+        #: The name of the session cookie.
+        self.cookie_name = config.cookie_name
+        #: Who makes a request in whose cookies that name is nowhere; ``None`` where
+        #: :meth:`with_auth` has to say.
+        self.without_cookie = None if self._plain_storage is None else NO_COOKIE
+        self._process = _Process()
         # One for each other redirect URI. This one is not in it: a service of one URI
         # would refer to itself, and its connections close whenever the cycle is found.
         self._variants: dict[str, AuthKitService] = {}
@@ -222,11 +255,12 @@ class AuthKitService:
 
     @property
     def _state(self) -> _State:
-        pid = os.getpid()
-        state = self._states.get(pid)
+        process, pid = self._process, os.getpid()
+        state = process.states.get(pid)
         if state is None:
             # `setdefault` is atomic: all threads go on with the same object.
-            state = self._states.setdefault(pid, _State(self))
+            state = process.states.setdefault(pid, _State(self))
+            process.cache = state.cache
         return state
 
     @property
@@ -304,22 +338,21 @@ class AuthKitService:
 
         ``None`` where :meth:`with_auth` has to say, which never contradicts this.
 
-        :param cookies: The ``Cookie`` header.
+        :param cookies: The ``Cookie`` header, which may be empty.
         :param now: The time, in Unix seconds, for who has just asked for it.
         """
-        storage, name = self._plain_storage, self.config.cookie_name
+        storage = self._plain_storage
         if storage is None:
             return None
-        if name not in cookies:
-            return NO_COOKIE
-        value = sole_cookie(cookies, name)
-        if value is None:
-            return None
-        state = self._states.get(os.getpid()) or self._state
-        session = state.cache.get(value, now)
-        if session is None and not storage.is_plausible(value):
+        value = sole_cookie(cookies, self.cookie_name)
+        if not value:
+            return None if value is None else NO_COOKIE
+        cache = self._process.cache or self._state.cache
+        session = cache.get(value, now)
+        # Those that are kept were read with care: they are written plainly.
+        if session is None and is_written_plainly(value):
             # What anybody can send is turned away before anything is made for it.
-            return INVALID_COOKIE
+            return None if storage.is_plausible(value) else INVALID_COOKIE
         return session
 
     def _visit(

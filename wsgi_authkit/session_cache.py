@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from wsgi_authkit.session import Session
 
@@ -22,24 +22,13 @@ MAX_AGE: Final = 300.0
 VALUE_BUDGET: Final = 4096
 
 
-class Ticket(NamedTuple):
-    """When somebody began to verify a cookie, in changes since the process started."""
+#: When somebody began to verify a cookie, in changes since the process started.
+Ticket: TypeAlias = int
 
-    #: Changes to sessions of this process.
-    changes: int
-    #: That of the keys, see :attr:`~wsgi_authkit.tokens.KeySet.generation`.
-    keys: int
-
-
-class _Entry(NamedTuple):
-    session: Session
-    keys: int
-    #: In Unix seconds: valid from here, where a clock that is set back ends it ...
-    since: float
-    #: ... to here.
-    until: float
-    #: When it ends in any case, on the monotonic clock.
-    deadline: float
+# The session; from when to when it is valid, in Unix seconds, of which the first ends
+# it where the clock is set back; and when it ends in any case, on the monotonic clock.
+# A plain tuple, which is taken apart at half the cost of one with names.
+_Entry: TypeAlias = tuple[Session, float, float, float]
 
 
 class SessionCache:
@@ -48,7 +37,6 @@ class SessionCache:
     A hit takes no lock. The object belongs to one process; make it after a fork.
 
     :param size: The most entries; 0 keeps none.
-    :param generation: Returns a number that grows when keys are withdrawn.
     :param max_age: Seconds that a session is kept, at most; 0 keeps none.
     :param clock: In Unix seconds.
     :param monotonic: In seconds; does not jump.
@@ -57,14 +45,12 @@ class SessionCache:
     def __init__(
         self,
         size: int,
-        generation: Callable[[], int],
         *,
         max_age: float = MAX_AGE,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._size = size if max_age > 0 else 0
-        self._generation = generation
         self._max_age = min(max_age, MAX_AGE)
         self._clock = clock
         self._monotonic = monotonic
@@ -87,18 +73,16 @@ class SessionCache:
         entry = self._entries.get(value)
         if entry is None:
             return None
-        session, keys, since, until, deadline = entry
-        if (
-            since <= (self._clock() if now is None else now) < until
-            and self._monotonic() < deadline
-            and keys == self._generation()
-        ):
-            return session
-        return None
+        session, since, until, deadline = entry
+        if now is None:
+            now = self._clock()
+        return (
+            session if since <= now < until and self._monotonic() < deadline else None
+        )
 
     def ticket(self) -> Ticket:
         """Return what :meth:`put` asks for, to be taken before anything is verified."""
-        return Ticket(self._changes, self._generation())
+        return self._changes
 
     def put(self, ticket: Ticket, value: str, session: Session, until: float) -> None:
         """Keep a session, unless something has changed since the ticket was taken.
@@ -109,9 +93,9 @@ class SessionCache:
         left = min(until - now, self._max_age)
         if not self._size or left <= 0:
             return
-        entry = _Entry(session, ticket.keys, now, until, self._monotonic() + left)
+        entry = (session, now, until, self._monotonic() + left)
         with self._lock:
-            if ticket != self.ticket():
+            if ticket != self._changes:
                 return
             self._remove(value)
             while self._entries and self._is_full(len(value)):
@@ -130,6 +114,14 @@ class SessionCache:
             for value in self._values.get(session_id, ()):
                 self._remove(value)
 
+    def clear(self) -> None:
+        """Forget all sessions, also those that somebody is verifying at this moment."""
+        with self._lock:
+            self._changes += 1
+            self._entries.clear()
+            self._values.clear()
+            self._characters = 0
+
     def _is_full(self, more: int) -> bool:
         return (
             len(self._entries) >= self._size
@@ -141,7 +133,7 @@ class SessionCache:
         if entry is None:
             return
         self._characters -= len(value)
-        key = entry.session.session_id
+        key = entry[0].session_id
         left = tuple(one for one in self._values[key] if one != value)
         if left:
             self._values[key] = left

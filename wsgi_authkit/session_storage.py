@@ -26,6 +26,7 @@ from wsgi_authkit.cookies import (
     delete_session_cookies,
     dump_cookie,
     dump_session_cookies,
+    is_written_plainly,
     parse_cookie_header,
     session_candidates,
     sole_cookie,
@@ -108,8 +109,10 @@ class CookieSessionStorage:
 
     def load_session(self, cookies: Cookies) -> list[str]:
         """See :meth:`SessionStorage.load_session`."""
-        value = self.sole_value(cookies)
-        if value is not None:
+        value = self._sole_value(cookies)
+        if value == "":
+            return []
+        if value is not None and is_written_plainly(value):
             # Half of what strangers can make it cost is reading such a header again.
             return [value] if self.is_plausible(value) else []
         return session_candidates(
@@ -127,11 +130,8 @@ class CookieSessionStorage:
         """Whether cookies come from a ``Cookie`` header and from nowhere else."""
         return type(self) is CookieSessionStorage
 
-    def sole_value(self, cookies: Cookies) -> str | None:
-        """Return the only session value of a plain header, ``None`` for any other.
-
-        A subclass reads from where it likes, so there is none.
-        """
+    def _sole_value(self, cookies: Cookies) -> str | None:
+        # A subclass reads from where it likes.
         if not self.reads_header or not isinstance(cookies, str):
             return None
         return sole_cookie(cookies, self._config.cookie_name)

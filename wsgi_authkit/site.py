@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.errors import ConfigurationError
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from wsgi_authkit.session_storage import SessionStorage
 
 
-class Site(NamedTuple):
+class Site:
     """A service, and the redirect URIs on which it answers."""
 
-    service: AuthKitService
-    redirect_uris: RedirectURIs
+    __slots__ = ("redirect_uris", "service")
+
+    def __init__(self, service: AuthKitService, redirect_uris: RedirectURIs) -> None:
+        self.service = service
+        self.redirect_uris = redirect_uris
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 A :class:`KeySet` holds the JSON Web Key Set of one client (RFC 7517) and a
 :class:`TokenVerifier` checks access tokens with it (RFC 7515, RFC 7519). PyJWT
-verifies the signature; the time, the issuer and the types of the claims are
-checked here, because time comes from an injected clock.
+decodes a token and verifies its signature; the claims are checked here, because time
+comes from an injected clock and apps decide by the types that WorkOS documents.
 
 Only one verdict is a reason to refresh a session: :exc:`TokenExpired`, raised when
 everything else about the token is good. :exc:`KeySetUnavailable` says nothing about
@@ -15,11 +15,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -60,8 +59,8 @@ _RETRY_AFTER: Final = 5.0
 # Seconds between two log lines about the same outage.
 _WARN_EVERY: Final = 60.0
 
-# RFC 7515 7.1. PyJWT is more lenient: it takes base64 padding.
-_COMPACT_JWS: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+# Without the checks of claims, which for those that are made here cost as much again.
+_JWS: Final = jwt.PyJWS(algorithms=ALGORITHMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +163,8 @@ class KeySet:
     :param archive: Gets every good document, and is asked for one when there is none
         and when fetching fails: a worker that starts, also during an outage, verifies
         with the keys of the others.
+    :param on_withdrawal: Called when a key is withdrawn or replaced: what it has
+        verified, and a cache keeps, is good no more.
     :param clock: Returns the time in Unix seconds.
     :param ttl: Seconds after which the keys are fetched anew.
     :param max_age: Seconds for which keys are used while fetching fails.
@@ -178,17 +179,16 @@ class KeySet:
         fetch: Callable[[], bytes],
         *,
         archive: KeyArchive | None = None,
+        on_withdrawal: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.time,
         ttl: float = 3600,
         max_age: float = 7 * 86400,
         cooldown: float = 60,
         wait: float = 8,
     ) -> None:
-        #: Grows when a key is withdrawn or replaced. A cache of verified tokens reads
-        #: it before it verifies, and drops what it tagged with a smaller number.
-        self.generation = 0
         self._fetch_document = fetch
         self._archive = archive
+        self._on_withdrawal = on_withdrawal
         self._clock = clock
         self._ttl = ttl
         self._max_age = max_age
@@ -259,6 +259,10 @@ class KeySet:
         return None if jwk_set is None else (jwk_set.document, jwk_set.fetched_at)
 
     def _current_set(self) -> _JWKSet:
+        jwk_set = self._jwk_set
+        fresh = min(self._ttl, self._max_age)
+        if jwk_set and not _passed(fresh, jwk_set.fetched_at, self._clock()):
+            return jwk_set
         if self._is_due():
             self._refresh()
         jwk_set = self._usable_set()
@@ -356,9 +360,9 @@ class KeySet:
 
     def _install(self, new: _JWKSet) -> None:
         old, self._jwk_set = self._jwk_set, new
-        # After the assignment: what the old keys verified must bear the old number.
+        # After the assignment: what is verified from here on has the new keys.
         if old and _drops_key(old, new):
-            self.generation += 1
+            self._on_withdrawal()
 
     def _note_failure(self, error: AuthKitError, now: float) -> None:
         self._failed_at = now
@@ -377,16 +381,6 @@ _TOKEN_ERRORS: Final[Mapping[type[Exception], str]] = {
     pyjwt.InvalidSignatureError: "The signature of the access token is wrong.",
     pyjwt.InvalidAlgorithmError: "The access token is not signed with RS256.",
 }
-# ... these about one claim of it ...
-_CLAIM_ERRORS: Final[Mapping[type[Exception], str]] = {
-    pyjwt.ExpiredSignatureError: "exp",
-    pyjwt.ImmatureSignatureError: "nbf",
-    pyjwt.InvalidAudienceError: "aud",
-    pyjwt.InvalidIssuedAtError: "iat",
-    pyjwt.InvalidIssuerError: "iss",
-    pyjwt.InvalidJTIError: "jti",
-    pyjwt.InvalidSubjectError: "sub",
-}
 # ... and these about the keys, whatever the token may be.
 _KEY_ERRORS: Final[frozenset[type[Exception]]] = frozenset(
     {
@@ -403,46 +397,44 @@ _KEY_ERRORS: Final[frozenset[type[Exception]]] = frozenset(
 
 def _translate(error: Exception) -> AuthKitError:
     kind = type(error)
-    if isinstance(error, pyjwt.MissingRequiredClaimError):
-        message = f'The claim "{error.claim}" of the access token is missing.'
-        return InvalidClaim(message, claim=error.claim)
-    if kind in _CLAIM_ERRORS:
-        claim = _CLAIM_ERRORS[kind]
-        message = f'The claim "{claim}" of the access token is not valid.'
-        return InvalidClaim(message, claim=claim)
     if kind in _KEY_ERRORS:
         return KeySetUnavailable("A key of the key set cannot be used.")
     message = "The access token cannot be decoded."
     return InvalidToken(_TOKEN_ERRORS.get(kind, message))
 
 
-@contextmanager
-def _pyjwt_errors() -> Iterator[None]:
-    """Turn what PyJWT raises into this library's errors, here and nowhere else.
+def _decode(token: str, key: jwt.PyJWK) -> dict[str, Any]:
+    """Return the claims of a token that this key has signed.
 
-    ``Exception``, because PyJWT has let others than its own escape from hostile
-    tokens: ``OverflowError``, ``RecursionError``, ``TypeError``, ``UnicodeError``.
+    ``Exception`` here and below, because PyJWT has let others than its own escape from
+    hostile tokens: ``OverflowError``, ``RecursionError``, ``TypeError``,
+    ``UnicodeError``.
     """
     try:
-        yield
+        claims = json.loads(_JWS.decode(token, key, ALGORITHMS))
     except Exception as error:
         raise _translate(error) from error
+    if not isinstance(claims, dict):
+        raise InvalidToken("The access token holds no claims (RFC 7519 7.2).")
+    return claims
 
 
 def _check_compact(token: str) -> None:
     if not isinstance(token, str) or len(token) > MAX_TOKEN:
         message = f"The access token is not a string of at most {MAX_TOKEN} characters."
         raise InvalidToken(message)
-    if not _COMPACT_JWS.fullmatch(token):
-        message = "The access token is not three parts of base64url (RFC 7515 7.1)."
-        raise InvalidToken(message)
+    if "=" in token:
+        # PyJWT takes the padding of base64 as well.
+        raise InvalidToken("The access token has padding, against RFC 7515 2.")
 
 
 def _read_kid(token: str) -> str | None:
     """Return the ``kid`` of a token whose header is one that we accept."""
-    with _pyjwt_errors():
+    try:
         # Only the header: decoding the rest twice would double the cost.
         header = jwt.get_unverified_header(token.partition(".")[0] + "..")
+    except Exception as error:
+        raise _translate(error) from error
     # Before any key is looked for, so that such tokens cannot cause a fetch.
     if header.get("alg") not in ALGORITHMS:
         raise InvalidToken("The access token is not signed with RS256.")
@@ -468,51 +460,55 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _is_optional_number(value: object) -> bool:
-    return value is None or _is_number(value)
+def _is_string(value: object) -> bool:
+    return isinstance(value, str)
 
 
-def _is_optional_string(value: object) -> bool:
-    return value is None or isinstance(value, str)
+def _is_strings(value: object) -> bool:
+    return isinstance(value, list) and set(map(type, value)) <= {str}
 
 
-def _is_optional_list(value: object) -> bool:
-    return value is None or (
-        isinstance(value, list) and all(isinstance(item, str) for item in value)
-    )
-
-
-def _is_optional_object(value: object) -> bool:
-    return value is None or isinstance(value, dict)
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 _REQUIRED_CLAIMS: Final = ("exp", "iat", "sub", "sid")
 
-# A JWT template of the customer can set most of these to anything. Apps decide by
-# them, so a wrong type is refused here and not met in the app: `"admin" in roles` is
-# true of the string "not-admin", too. Null is what a template makes of an absent
-# value; it grants nothing.
 _CLAIM_TYPES: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "exp": (_is_number, "a finite number"),
     "iat": (_is_number, "a finite number"),
     "nbf": (_is_number, "a finite number"),
-    "auth_time": (_is_optional_number, "a finite number"),
     "sub": (_is_text, "a string with content"),
     "sid": (_is_text, "a string with content"),
-    "org_id": (_is_optional_string, "a string"),
-    "role": (_is_optional_string, "a string"),
-    "roles": (_is_optional_list, "a list of strings"),
-    "permissions": (_is_optional_list, "a list of strings"),
-    "entitlements": (_is_optional_list, "a list of strings"),
-    "feature_flags": (_is_optional_list, "a list of strings"),
-    "act": (_is_optional_object, "an object"),
+    "jti": (_is_string, "a string"),
+}
+# A JWT template of the customer can set most of these to anything. Apps decide by
+# them, so a wrong type is refused here and not met in the app: `"admin" in roles` is
+# true of the string "not-admin", too. Null is what a template makes of an absent
+# value; it grants nothing.
+_OPTIONAL_TYPES: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
+    "auth_time": (_is_number, "a finite number"),
+    "org_id": (_is_string, "a string"),
+    "role": (_is_string, "a string"),
+    "roles": (_is_strings, "a list of strings"),
+    "permissions": (_is_strings, "a list of strings"),
+    "entitlements": (_is_strings, "a list of strings"),
+    "feature_flags": (_is_strings, "a list of strings"),
+    "act": (_is_object, "an object"),
 }
 
 
 def _validate_types(claims: Mapping[str, Any]) -> None:
-    for claim, (is_valid, expected) in _CLAIM_TYPES.items():
-        if claim in claims and not is_valid(claims[claim]):
-            message = f'The claim "{claim}" of the access token is not {expected}.'
+    for claim in _REQUIRED_CLAIMS:
+        if claims.get(claim) is None:
+            message = f'The claim "{claim}" of the access token is missing.'
+            raise InvalidClaim(message, claim=claim)
+    for claim, value in claims.items():
+        rule = _CLAIM_TYPES.get(claim)
+        if rule is None and value is not None:
+            rule = _OPTIONAL_TYPES.get(claim)
+        if rule is not None and not rule[0](value):
+            message = f'The claim "{claim}" of the access token is not {rule[1]}.'
             raise InvalidClaim(message, claim=claim)
 
 
@@ -558,25 +554,11 @@ class TokenVerifier:
         :raises KeySetUnavailable: There is no key to say anything about the token.
         """
         _check_compact(token)
-        header = token[: token.index(".")]
+        header = token.partition(".")[0]
         # Only of a token that was verified, so strangers can put nothing there.
         known = self._headers.get(header, _UNKNOWN)
         kid = _read_kid(token) if known is _UNKNOWN else known
-        key = self.key_set.find_key(kid, may_fetch=may_fetch)
-        with _pyjwt_errors():
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=ALGORITHMS,
-                options={
-                    "require": list(_REQUIRED_CLAIMS),
-                    "verify_aud": False,
-                    # PyJWT knows no clock but the system's.
-                    "verify_exp": False,
-                    "verify_iat": False,
-                    "verify_nbf": False,
-                },
-            )
+        claims = _decode(token, self.key_set.find_key(kid, may_fetch=may_fetch))
         if known is _UNKNOWN and len(self._headers) < _MAX_HEADERS:
             self._headers[header] = kid
         _validate_types(claims)
@@ -618,8 +600,10 @@ def read_unverified_claims(token: str) -> dict[str, Any]:
     :raises InvalidToken: The token is not a JSON Web Token.
     """
     _check_compact(token)
-    with _pyjwt_errors():
+    try:
         return jwt.decode(token, options={"verify_signature": False})
+    except Exception as error:
+        raise _translate(error) from error
 
 
 def is_token_expiring(
