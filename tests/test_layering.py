@@ -19,7 +19,7 @@ PACKAGE: Final = "wsgi_authkit"
 
 #: What each layer holds, the lowest first; a package stands for all its modules.
 LAYERS: Final = (
-    ("errors", "_logs", "_wsgi"),
+    ("errors", "_logs", "_wsgi", "_base64url"),
     (
         "seal",
         "envelope",

@@ -7,6 +7,8 @@ import inspect
 import json
 import logging
 import math
+import random
+import string
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -756,6 +758,85 @@ def test_verdict_on_random_tokens_is_that_of_pyjwt(
             verifier.verify(token)
     else:
         assert verifier.verify(token) == expected == claims
+
+
+def mutants(token: str, count: int) -> Iterator[str]:
+    """Yield a token with characters changed, taken away or put in."""
+    draw = random.Random(7)
+    alphabet = string.ascii_letters + string.digits + "-_"
+    odd = "+/=.~ \n\x00\xe9\ud800"
+    start, end = token.index(".") + 1, token.rindex(".")
+    # Where an encoding can differ without what it says: the ends of the parts.
+    ends = [start - 2, end - 1, end + 1, len(token) - 1]
+    for _ in range(count):
+        changed = list(token)
+        for _ in range(draw.choice((0, 1, 1, 1, 2, 5))):
+            at = (
+                draw.choice(ends)
+                if draw.random() < 0.3
+                else draw.randrange(start, 1500)
+            )
+            at = min(at, len(changed) - 1)
+            character = draw.choice(odd if draw.random() < 0.3 else alphabet)
+            match draw.randrange(4):
+                case 0:
+                    changed.insert(at, character)
+                case 1:
+                    del changed[at]
+                case _:
+                    changed[at] = character
+        yield "".join(changed)
+
+
+def test_known_header_makes_no_difference(signer: Signer) -> None:
+    """Ten thousand tokens: who has seen the header says what PyJWT says in full."""
+    clock = Clock(NOW)
+    key_set = KeySet(lambda: document([signer.jwk()]), clock=clock)
+    verifier = TokenVerifier(key_set=key_set, clock=clock)
+    token = signer.sign(good_claims(permissions=["posts:view"]))
+    verifier.verify(token)
+    accepted = 0
+    for mutant in mutants(token, 10_000):
+        fresh = TokenVerifier(key_set=key_set, clock=clock)
+        expected = verdict(fresh, mutant)
+        assert verdict(verifier, mutant) == expected, ascii(mutant)
+        accepted += isinstance(expected, dict)
+
+    assert 1000 < accepted < 5000
+    assert len(verifier._headers) == 1
+
+
+def verdict(verifier: TokenVerifier, token: str) -> dict[str, Any] | type[Exception]:
+    try:
+        return verifier.verify(token)
+    except AuthKitError as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"1", b"not JSON", b"\xff", b"[" * 100_000])
+def test_known_header_before_no_claims(signer: Signer, payload: bytes) -> None:
+    clock = Clock(NOW)
+    key_set = KeySet(lambda: document([signer.jwk()]), clock=clock)
+    verifier = TokenVerifier(key_set=key_set, clock=clock)
+    verifier.verify(signer.sign(good_claims()))
+    token = signer.sign(payload)
+    with pytest.raises(InvalidToken):
+        verifier.verify(token)
+
+
+def test_token_of_a_withdrawn_key_is_not_accepted_for_its_header(
+    signer: Signer, other: Signer
+) -> None:
+    keys = [signer.jwk()]
+    clock = Clock(NOW)
+    key_set = KeySet(lambda: document(keys), clock=clock)
+    verifier = TokenVerifier(key_set=key_set, clock=clock)
+    token = signer.sign(good_claims())
+    verifier.verify(token)
+    keys[:] = [other.jwk(kid="key-1")]
+    key_set._fetch()
+    with pytest.raises(InvalidToken, match="signature"):
+        verifier.verify(token)
 
 
 def test_nothing_is_fetched_before_the_first_key(

@@ -16,13 +16,13 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from wsgi_authkit import _base64url
 from wsgi_authkit.errors import (
     BadSeal,
     CookieTooLarge,
@@ -152,7 +152,7 @@ def new_flow(
 def code_challenge(code_verifier: str) -> str:
     """Return the S256 challenge of a verifier (RFC 7636 4.2)."""
     digest = hashlib.sha256(code_verifier.encode()).digest()
-    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return _base64url.encode(digest).decode()
 
 
 def seal_flow(encryption: Encryption, flow: Flow) -> str:

@@ -14,7 +14,6 @@ An envelope is a version byte, a nonce of 12 bytes, the ciphertext, a tag of 16 
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from wsgi_authkit import _base64url
 from wsgi_authkit.errors import BadSeal, ConfigurationError
 
 #: Longest envelope that is opened or written, in bytes.
@@ -94,7 +94,7 @@ class Envelope:
         :raises ValueError: The text would be over :data:`MAX_TEXT_LENGTH`.
         """
         sealed = self.seal(plaintext, purpose=purpose, context=context)
-        return _limited(_encode_base64(sealed), MAX_TEXT_LENGTH).decode()
+        return _limited(_base64url.encode(sealed), MAX_TEXT_LENGTH).decode()
 
     def open_text(self, sealed: str, *, purpose: str, context: str = "") -> bytes:
         """Return what :meth:`seal_text` sealed for this ``purpose`` and ``context``.
@@ -103,7 +103,12 @@ class Envelope:
         """
         if len(sealed) > MAX_TEXT_LENGTH or not sealed.isascii():
             raise BadSeal(_REFUSED)
-        return self.open(_decode_base64(sealed), purpose=purpose, context=context)
+        try:
+            # One envelope has one text, too.
+            data = _base64url.decode_exactly(sealed.encode())
+        except ValueError:
+            raise BadSeal(_REFUSED) from None
+        return self.open(data, purpose=purpose, context=context)
 
     def _keys_for(self, purpose: str) -> tuple[AESGCM, ...]:
         keys = self._keys.get(purpose)
@@ -147,20 +152,3 @@ def _limited(sealed: bytes, limit: int) -> bytes:
     if len(sealed) > limit:
         raise ValueError(f"The envelope has {len(sealed)} bytes, {limit} are allowed.")
     return sealed
-
-
-def _encode_base64(data: bytes) -> bytes:
-    return urlsafe_b64encode(data).rstrip(b"=")
-
-
-def _decode_base64(text: str) -> bytes:
-    encoded = text.encode()
-    try:
-        data = urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4))
-    except ValueError:
-        raise BadSeal(_REFUSED) from None
-    # The decoder passes over characters it does not know and spare bits at the end:
-    # one envelope must have one text.
-    if _encode_base64(data) != encoded:
-        raise BadSeal(_REFUSED)
-    return data

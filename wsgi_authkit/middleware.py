@@ -314,22 +314,24 @@ class AuthKitMiddleware:
         ):
             return self._answer(environ, start_response, endpoint, access)
         cookies = environ.get("HTTP_COOKIE", "")
-        session: Session | AnonymousSession | None
+        session: Session | AnonymousSession
+        at = 0.0  # of nobody, nothing is asked that time decides
         if access == "excluded":
-            session, at, is_private = EXCLUDED, 0.0, False
+            session, is_private = EXCLUDED, False
         else:
             service = (self._sites.made or self._sites.site).service
             if cookies and service.cookie_name in cookies:
                 at = service.clock()
-                session = service.recall(cookies, at)
+                found = service.recall(cookies, at)
             else:
-                # Of nobody, nothing is asked that time decides.
-                at, session = 0.0, service.without_cookie
-            if session is None:
-                result = identify(service, self._options, environ)
+                found = service.without_cookie
+            if found is None or isinstance(found, list):
+                result = identify(service, self._options, environ, found)
                 if _has_news(result):
                     return self._answer(environ, start_response, None, access, result)
                 session, at = result.session, result.at
+            else:
+                session = found
             if access == "protected" and not session:
                 result = AuthResult(session=session, at=at)
                 return self._answer(environ, start_response, None, access, result)

@@ -30,7 +30,7 @@ from wsgi_authkit.session_storage import CookieSessionStorage
 from wsgi_authkit.sessions import organization_to_authorize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from wsgiref.types import WSGIEnvironment
 
     from wsgi_authkit.authentication import Authentication
@@ -45,11 +45,19 @@ SESSION_EXPECTED: Final = "HTTP_X_AUTHKIT_SESSION"
 
 
 def identify(
-    service: AuthKitService, options: Options, environ: WSGIEnvironment
+    service: AuthKitService,
+    options: Options,
+    environ: WSGIEnvironment,
+    values: Sequence[str] | None = None,
 ) -> AuthResult:
-    """Return who makes a request; a refresh on the way is told to the app's hooks."""
-    return service.with_auth(
-        environ.get("HTTP_COOKIE", ""), **_refresh_options(service, options, environ)
+    """Return who makes a request; a refresh on the way is told to the app's hooks.
+
+    :param values: See :meth:`AuthKitService.identify`.
+    """
+    return service.identify(
+        environ.get("HTTP_COOKIE", ""),
+        lambda: _refresh_options(service, options, environ),
+        values,
     )
 
 

@@ -22,7 +22,6 @@ import math
 import os
 import re
 import time
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
@@ -33,6 +32,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from wsgi_authkit import _base64url
 from wsgi_authkit.errors import BadSeal, ConfigurationError, CookieTooLarge, SealExpired
 
 #: Longest seal that is opened or written, in bytes: four cookies of 4 KB. Checked
@@ -49,11 +49,9 @@ _SKEW_MS: Final = 60_000
 
 # What JavaScript's `parseInt` makes 2 of; the JavaScript readers use it.
 _IS_VERSION_2: Final = re.compile(r"\s*\+?0*2(?![0-9])", re.ASCII)
-_IS_EXPIRATION: Final = re.compile(rb"(?:[1-9][0-9]*)?")
+_IS_EXPIRATION: Final = re.compile(rb"[1-9][0-9]*")
 _IS_SEALING_ID: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
-_TO_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
-_FROM_URLSAFE: Final = bytes.maketrans(b"-_", b"+/")
 _PADDING: Final = PKCS7(128)
 
 _REFUSED: Final = "The seal is malformed, was changed, or has another password."
@@ -216,7 +214,7 @@ class _Password:
         """Return the MAC of ``text`` as it stands in a seal."""
         mac = HMAC(self.derive_key(salt), SHA256())
         mac.update(text)
-        return _encode_base64(mac.finalize())
+        return _base64url.encode(mac.finalize())
 
     def cipher(self, salt: bytes, iv: bytes) -> Cipher[CBC]:
         """Return the cipher of one seal.
@@ -274,13 +272,15 @@ def _split(sealed: str) -> _Parts:
     if len(sealed) > MAX_SEAL_LENGTH or not sealed.isascii():
         raise BadSeal(_REFUSED)
     text, tilde, version = sealed.partition("~")
-    if tilde and not _IS_VERSION_2.match(version):
+    if tilde and version != "2" and not _IS_VERSION_2.match(version):
         raise BadSeal(_REFUSED)
     texts = text.encode().split(b"*")
     if len(texts) != len(_Parts._fields):
         raise BadSeal(_REFUSED)
     parts = _Parts(*texts)
-    if parts.prefix != _PREFIX or not _IS_EXPIRATION.fullmatch(parts.expiration):
+    if parts.prefix != _PREFIX:
+        raise BadSeal(_REFUSED)
+    if parts.expiration and not _IS_EXPIRATION.fullmatch(parts.expiration):
         raise BadSeal(_REFUSED)
     return parts
 
@@ -303,9 +303,9 @@ def _check_expiration(expiration: bytes, now: float) -> None:
 
 def _decrypt(parts: _Parts, password: _Password) -> bytes:
     try:
-        iv = _decode_base64(parts.iv)
+        iv = _base64url.decode(parts.iv)
         decryptor = password.cipher(parts.encryption_salt, iv).decryptor()
-        padded = decryptor.update(_decode_base64(parts.ciphertext))
+        padded = decryptor.update(_base64url.decode(parts.ciphertext))
         unpadder = _PADDING.unpadder()
         plaintext = unpadder.update(padded + decryptor.finalize())
         return plaintext + unpadder.finalize()
@@ -347,13 +347,13 @@ def _write(
     encryptor = password.cipher(encryption_salt.encode(), iv).encryptor()
     padder = _PADDING.padder()
     padded = padder.update(plaintext) + padder.finalize()
-    ciphertext = _encode_base64(encryptor.update(padded) + encryptor.finalize())
+    ciphertext = _base64url.encode(encryptor.update(padded) + encryptor.finalize())
     signed = b"*".join(
         (
             _PREFIX,
             password_id.encode(),
             encryption_salt.encode(),
-            _encode_base64(iv),
+            _base64url.encode(iv),
             ciphertext,
             expiration.encode(),
         )
@@ -370,15 +370,6 @@ def _expiration(ttl: int, now: float) -> str:
 
 def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _encode_base64(data: bytes) -> bytes:
-    return b2a_base64(data, newline=False).translate(_TO_URLSAFE).rstrip(b"=")
-
-
-def _decode_base64(text: bytes) -> bytes:
-    padding = b"=" * (-len(text) % 4)
-    return a2b_base64(text.translate(_FROM_URLSAFE) + padding, strict_mode=True)
 
 
 def _refuse_constant(_: str) -> NoReturn:

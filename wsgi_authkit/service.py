@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -324,19 +324,47 @@ class AuthKitService:
         :param on_refresh_error: Gets the :class:`~wsgi_authkit.RefreshError` of a call
             that failed, and whether trying again can help.
         """
-        context = RefreshContext(
-            client=client, on_refresh=on_refresh, on_refresh_error=on_refresh_error
+        return self.identify(
+            cookies,
+            lambda: {
+                "client": client,
+                "navigation": navigation,
+                "on_refresh": on_refresh,
+                "on_refresh_error": on_refresh_error,
+            },
         )
-        return self._state.sessions.find(
-            self._visit(cookies, navigation=navigation), context
-        )
+
+    def identify(
+        self,
+        cookies: Cookies,
+        describe: Callable[[], Mapping[str, Any]],
+        values: Sequence[str] | None = None,
+    ) -> AuthResult:
+        """Return who makes a request, as :meth:`with_auth` does.
+
+        :param describe: Returns the options of :meth:`with_auth`. Called only if there
+            is more to do than to open a cookie: few requests bring a session that is
+            due, or over.
+        :param values: What :meth:`recall` has found.
+        """
+        at = self.clock()
+
+        def ask() -> tuple[Visit, RefreshContext]:
+            options = dict(describe())
+            navigation = options.pop("navigation", False)
+            visit = self._visit(cookies, at=at, navigation=navigation)
+            return visit, RefreshContext(**options)
+
+        return self._state.sessions.find(cookies, at, ask, values)
 
     def recall(
         self, cookies: str, now: float | None = None
-    ) -> Session | AnonymousSession | None:
+    ) -> Session | AnonymousSession | list[str] | None:
         """Return who makes a request, where one look at the header is enough to know.
 
-        ``None`` where :meth:`with_auth` has to say, which never contradicts this.
+        Where it is not, :meth:`identify` has to say, which never contradicts this: a
+        list of the values that may be the session, ``None`` if those are to be found
+        first.
 
         :param cookies: The ``Cookie`` header, which may be empty.
         :param now: The time, in Unix seconds, for who has just asked for it.
@@ -349,17 +377,20 @@ class AuthKitService:
             return None if value is None else NO_COOKIE
         cache = self._process.cache or self._state.cache
         session = cache.get(value, now)
+        if session is not None:
+            return session
         # Those that are kept were read with care: they are written plainly.
-        if session is None and is_written_plainly(value):
-            # What anybody can send is turned away before anything is made for it.
-            return None if storage.is_plausible(value) else INVALID_COOKIE
-        return session
+        if not is_written_plainly(value):
+            return None
+        # What anybody can send is turned away before anything is made for it.
+        return [value] if storage.is_plausible(value) else INVALID_COOKIE
 
     def _visit(
         self,
         cookies: Cookies,
         redirect_uri: str | None = None,
         *,
+        at: float | None = None,
         navigation: bool = False,
     ) -> Visit:
         secure = self._secure
@@ -368,7 +399,7 @@ class AuthKitService:
         return Visit(
             cookies=cookies,
             secure=secure,
-            at=self.clock(),
+            at=self.clock() if at is None else at,
             navigation=navigation,
         )
 

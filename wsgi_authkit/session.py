@@ -109,6 +109,28 @@ class SessionPayload:
     authentication_method: str | None = None
 
 
+# The members of a user that are text or absent, in both spellings, and what they are
+# called here.
+_TEXTS_OF_USER: Final[Mapping[str, str]] = {
+    "first_name": "first_name",
+    "firstName": "first_name",
+    "last_name": "last_name",
+    "lastName": "last_name",
+    "name": "name",
+    "profile_picture_url": "profile_picture_url",
+    "profilePictureUrl": "profile_picture_url",
+    "external_id": "external_id",
+    "externalId": "external_id",
+    "locale": "locale",
+    "last_sign_in_at": "last_sign_in_at",
+    "lastSignInAt": "last_sign_in_at",
+    "created_at": "created_at",
+    "createdAt": "created_at",
+    "updated_at": "updated_at",
+    "updatedAt": "updated_at",
+}
+
+
 def parse_user(value: object) -> User:
     """Return the user of a mapping in either spelling; unknown members are dropped.
 
@@ -116,21 +138,17 @@ def parse_user(value: object) -> User:
     """
     if not isinstance(value, Mapping) or not _text(value, "id"):
         raise BadSeal("the session's user has no id")
-    metadata = value.get("metadata")
+    texts = {
+        _TEXTS_OF_USER[key]: item
+        for key, item in value.items()
+        if key in _TEXTS_OF_USER and isinstance(item, str)
+    }
     return User(
         id=value["id"],
         email=_text(value, "email") or "",
-        email_verified=_either(value, "email_verified", "emailVerified") is True,
-        first_name=_text(value, "first_name", "firstName"),
-        last_name=_text(value, "last_name", "lastName"),
-        name=_text(value, "name"),
-        profile_picture_url=_text(value, "profile_picture_url", "profilePictureUrl"),
-        external_id=_text(value, "external_id", "externalId"),
-        locale=_text(value, "locale"),
-        metadata=MappingProxyType(_strings(metadata)),
-        last_sign_in_at=_text(value, "last_sign_in_at", "lastSignInAt"),
-        created_at=_text(value, "created_at", "createdAt"),
-        updated_at=_text(value, "updated_at", "updatedAt"),
+        email_verified=value.get("email_verified", value.get("emailVerified")) is True,
+        metadata=MappingProxyType(_strings(value.get("metadata"))),
+        **texts,
     )
 
 
@@ -192,10 +210,6 @@ def _sealed_metadata(metadata: dict[str, str]) -> dict[str, str]:
         MAX_SEALED_METADATA,
     )
     return {}
-
-
-def _either(value: Mapping[str, Any], *names: str) -> object:
-    return next((value[name] for name in names if name in value), None)
 
 
 def _text(value: Mapping[str, Any], *names: str) -> str | None:
@@ -391,18 +405,19 @@ def make_session(
         raise InvalidClaim(
             "the sealed user is not the subject (sub) of the access token", claim="sub"
         )
+    frozen = _frozen_claims(claims)
     auth_time = claims.get("auth_time")
     return Session(
         user=payload.user,
-        claims=_frozen_claims(claims),
+        claims=frozen,
         access_token=payload.access_token,
         session_id=claims["sid"],
         organization_id=claims.get("org_id"),
         role=claims.get("role"),
-        roles=tuple(claims.get("roles") or ()),
-        permissions=tuple(claims.get("permissions") or ()),
-        entitlements=tuple(claims.get("entitlements") or ()),
-        feature_flags=tuple(claims.get("feature_flags") or ()),
+        roles=frozen.get("roles") or (),
+        permissions=frozen.get("permissions") or (),
+        entitlements=frozen.get("entitlements") or (),
+        feature_flags=frozen.get("feature_flags") or (),
         impersonator=payload.impersonator or _actor(claims),
         authentication_method=payload.authentication_method,
         expires_at=_instant(claims["exp"]),
@@ -410,6 +425,10 @@ def make_session(
         _payload=payload,
         _clock=clock,
     )
+
+
+# Nearly all of a token's JSON; nothing is to be done about it.
+_ATOMS: Final = (str, int, float)
 
 
 def _frozen_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -422,16 +441,18 @@ def _frozen_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _frozen(value: Any) -> Any:
     """Return JSON that nobody can change: a session is shared between requests."""
-    # Nearly all is text; asking whether it is a mapping costs more than the rest.
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return MappingProxyType(
-            # Many sessions are kept, and all have the same claims.
-            {sys.intern(key): _frozen(item) for key, item in value.items()}
+            {
+                # Many sessions are kept, and all have the same claims.
+                sys.intern(key): item if isinstance(item, _ATOMS) else _frozen(item)
+                for key, item in value.items()
+            }
         )
-    if isinstance(value, list | tuple):
-        return tuple(map(_frozen, value))
+    if isinstance(value, list):
+        return tuple(
+            [item if isinstance(item, str) else _frozen(item) for item in value]
+        )
     return value
 
 

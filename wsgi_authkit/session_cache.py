@@ -97,11 +97,12 @@ class SessionCache:
         with self._lock:
             if ticket != self._changes:
                 return
-            self._remove(value)
-            while self._entries and self._is_full(len(value)):
+            if value in self._entries:
+                self._remove(value)
+            while self._is_full(len(value)):
+                if not self._entries:
+                    return
                 self._remove(next(iter(self._entries)))
-            if self._is_full(len(value)):
-                return
             self._entries[value] = entry
             self._characters += len(value)
             key = session.session_id
@@ -134,8 +135,6 @@ class SessionCache:
             return
         self._characters -= len(value)
         key = entry[0].session_id
-        left = tuple(one for one in self._values[key] if one != value)
-        if left:
-            self._values[key] = left
-        else:
-            del self._values[key]
+        values = self._values.pop(key)
+        if len(values) > 1:
+            self._values[key] = tuple(one for one in values if one != value)

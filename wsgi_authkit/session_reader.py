@@ -105,6 +105,8 @@ class SessionReader:
                 found.append(opened)
         if not found:
             return AnonymousSession(_strongest(reasons))
+        if len(found) == 1:
+            return found[0]
         chosen = _newest_of_one_user(found)
         if chosen is None:
             if self._time_to_log_conflict:
@@ -205,5 +207,7 @@ def _strongest(reasons: list[Reason]) -> Reason:
 
     One that cannot be judged at present may be the good one.
     """
+    if len(reasons) == 1:
+        return reasons[0]
     order: tuple[Reason, ...] = ("unavailable", "revoked", "invalid_token")
     return next((one for one in order if one in reasons), "invalid_cookie")

@@ -8,10 +8,11 @@ request or for another, is opened like a cookie that came with it.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from wsgi_authkit._wsgi import Header, set_cookie_headers
 from wsgi_authkit.api import ORGANIZATION_LOST
@@ -28,7 +29,7 @@ from wsgi_authkit.session_cache import SessionCache
 from wsgi_authkit.session_reader import SealedSession, SessionReader
 from wsgi_authkit.session_refresher import RefreshContext, SessionRefresher
 from wsgi_authkit.session_storage import Cookies, SessionStorage
-from wsgi_authkit.tokens import is_token_expiring, refresh_buffer
+from wsgi_authkit.tokens import refresh_buffer
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,10 @@ class Visit:
     #: Whether it is a top-level navigation: only then is a cookie deleted, since the
     #: late answer of a background request could delete the new one that another brings.
     navigation: bool = False
+
+
+#: Returns what a request brings, and for whom a session is refreshed.
+Ask: TypeAlias = Callable[[], tuple[Visit, RefreshContext]]
 
 
 class Sessions:
@@ -82,22 +87,49 @@ class Sessions:
         self._buffer = buffer
         self._clock = clock
 
-    def find(self, visit: Visit, context: RefreshContext) -> AuthResult:
-        """See :meth:`~wsgi_authkit.AuthKitService.with_auth`."""
-        values = self._reader.candidates(visit.cookies)
-        seen = self._cache.get(values[0]) if len(values) == 1 else None
-        if seen is not None:
-            return AuthResult(session=seen, at=visit.at)
+    def find(
+        self,
+        cookies: Cookies,
+        at: float,
+        ask: Ask,
+        values: Sequence[str] | None = None,
+    ) -> AuthResult:
+        """See :meth:`~wsgi_authkit.AuthKitService.identify`.
+
+        :param at: When the request came, in Unix seconds.
+        :param ask: Called if there is more to do than to open a cookie.
+        """
+        if values is None:
+            values = self._reader.candidates(cookies)
+            seen = self._cache.get(values[0], at) if len(values) == 1 else None
+            if seen is not None:
+                return AuthResult(session=seen, at=at)
+        sole = values[0] if len(values) == 1 else None
         ticket = self._cache.ticket()
-        found = self._reader.find(visit.cookies, values)
+        found = self._reader.find(cookies, values)
         if isinstance(found, AnonymousSession):
-            return self._anonymous(found.reason, visit)
+            if found.reason in _OVER.values():
+                return self._anonymous(found.reason, ask()[0])
+            return AuthResult(session=found, at=at)
         current = self._newest(found)
-        if not self._is_due(current):
-            if current is found and found.session is not None and len(values) == 1:
-                until = found.claims["exp"] - refresh_buffer(found.claims, self._buffer)
-                self._cache.put(ticket, found.sealed, found.session, until)
-            return self._renewed(current, found, visit)
+        due_at = self._due_at(current)
+        if self._clock() < due_at:
+            if current is not found or found.session is None:
+                return self._renewed(current, found, ask()[0])
+            if sole is not None:
+                until = min(due_at, found.claims["exp"])
+                self._cache.put(ticket, sole, found.session, until)
+            return AuthResult(session=found.session, at=at)
+        return self._refreshed(current, found, *ask())
+
+    def _refreshed(
+        self,
+        current: SealedSession,
+        found: SealedSession,
+        visit: Visit,
+        context: RefreshContext,
+    ) -> AuthResult:
+        """Return what a session that is due has become."""
         for _ in range(_MAX_REFRESHES):
             if self._refresher.refreshed_recently(current):
                 break
@@ -183,11 +215,14 @@ class Sessions:
             self._storage.clear_session(visit.cookies, secure=visit.secure)
         )
 
-    def _is_due(self, found: SealedSession) -> bool:
+    def _due_at(self, found: SealedSession) -> float:
+        """Return when a session is to be refreshed, in Unix seconds."""
         if found.expired:
-            return True
+            return -math.inf
         buffer = refresh_buffer(found.claims, self._buffer)
-        return buffer > 0 and is_token_expiring(found.claims, buffer, now=self._clock())
+        # Without a buffer it is over first, which takes a little longer: clocks differ.
+        until: float = found.claims["exp"] - buffer
+        return until if buffer > 0 else math.inf
 
     def _newest(self, found: SealedSession) -> SealedSession:
         """Return what a session has become, where another request has renewed it."""

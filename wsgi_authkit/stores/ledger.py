@@ -203,7 +203,8 @@ class Ledger:
         self, operation: Callable[[Store], _Result], otherwise: _Result
     ) -> _Result:
         """Return ``operation(store)``, or ``otherwise`` while the store fails."""
-        self._repay()
+        if self._owed:
+            self._repay()
         return self._attempt(operation, otherwise)
 
     def _attempt(
