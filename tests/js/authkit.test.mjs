@@ -1181,3 +1181,85 @@ test("a session whose end was told does not come back to life", async () => {
   assert.equal(last().sessionId, "session_2");
   assert.equal(window.fired.length, 1);
 });
+
+const BOB = { user: "user_bob", sessionId: "session_2", token: null };
+
+for (const [what, meanwhile, code] of [
+  ["somebody else", () => {}, "session_changed"],
+  [
+    "who signs in after its end",
+    async (server, window) => {
+      server.user = null;
+      await window.comeToForeground();
+    },
+    "unauthenticated",
+  ],
+]) {
+  test(`what waits for another tab is not done as ${what}`, async () => {
+    const { authkit, server, window, newTab } = await openPage();
+    authkit.configure({ onSessionExpired: false });
+    const other = newTab({ onSessionExpired: false });
+    await Promise.all([authkit.getAuth(), other.getAuth()]);
+    const release = holdBack("refresh");
+    void other.refreshAuth();
+    const switched = authkit.switchToOrganization("org_2");
+    await settle();
+    await meanwhile(server, window);
+    Object.assign(server, BOB);
+    if (code === "session_changed") await window.comeToForeground();
+    release();
+    assert.equal((await switched).error.code, code);
+    assert.equal(server.count("switch-organization"), 0);
+  });
+}
+
+test("a page that has heard of a sign-out does nothing as who signs in next", async () => {
+  const { authkit, server, newTab } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  await authkit.getAuth();
+  await newTab().signOut();
+  await settle();
+  Object.assign(server, BOB);
+  const { error } = await authkit.switchToOrganization("org_2");
+  assert.equal(error.code, "session_changed");
+  assert.equal(server.organizationId, undefined);
+});
+
+test("a switch that was begun before it was known as whom ends another's page", async () => {
+  const { authkit, server, window } = await openPage();
+  const know = holdBack("session");
+  const { last } = watch(authkit, { accessToken: false });
+  await settle();
+  Object.assign(server, BOB);
+  const release = holdBack("switch-organization");
+  const switched = authkit.switchToOrganization("org_1");
+  await settle();
+  know();
+  await settle();
+  assert.equal(last().user.id, "user_ada");
+  release();
+  assert.equal((await switched).user.id, "user_bob");
+  assert.equal(window.fired.length, 1);
+  Object.assign(server, {
+    user: "user_ada",
+    sessionId: "session_3",
+    organizationId: undefined,
+    token: null,
+  });
+  const { error } = await authkit.switchToOrganization("org_2");
+  assert.equal(error.code, "session_changed");
+  assert.equal(server.organizationId, undefined);
+});
+
+test("a late refresh that was begun before it was known as whom ends nothing", async () => {
+  const { authkit, server, window } = await openPage();
+  const release = holdBack("refresh");
+  const refreshed = authkit.refreshAuth();
+  await settle();
+  Object.assign(server, BOB);
+  await authkit.getAuth();
+  release();
+  assert.equal((await refreshed).error.code, "session_changed");
+  assert.equal(authkit.getState().user.id, "user_bob");
+  assert.deepEqual(window.fired, []);
+});

@@ -454,8 +454,10 @@ class AuthKit {
 
   async #call(path, body, { isRepeated = false } = {}) {
     const [owner, sessionId] = [this.#owner, this.#sessionId()];
+    // A page that has heard of a sign-out is still that of one person.
+    const named = sessionId ?? this.#ownedSession;
     try {
-      return await this.#server.call(path, { body, sessionId });
+      return await this.#server.call(path, { body, sessionId: named });
     } catch (error) {
       const isOver = error.status === 401;
       const isOfEarlier = isOver && sessionId !== this.#sessionId();
@@ -473,13 +475,15 @@ class AuthKit {
 
   /** Repeat a call for the session that has come after the one it was made for. */
   async #callAnew(path, body, owner) {
-    const { user } = await this.#askSession([]);
-    if (!user) {
-      const message = "the session of this page is over";
-      throw new AuthKitError("unauthenticated", message, { status: 401 });
-    }
-    this.#checkOwner(owner);
+    await this.#askOwner(owner);
     return this.#call(path, body, { isRepeated: true });
+  }
+
+  /** Find out who is signed in, and go on with the same person only. */
+  async #askOwner(owner) {
+    const { user } = await this.#askSession([]);
+    if (!user) throw sessionIsOver();
+    this.#checkOwner(owner);
   }
 
   /** The same person goes on. What one has begun is not done as another. */
@@ -581,16 +585,21 @@ class AuthKit {
 
   async #renewSession(path, body) {
     this.#start();
-    return this.#once(`${path} ${JSON.stringify(body)}`, () =>
+    const owner = this.#owner;
+    return this.#once(`${path} ${JSON.stringify(body)} ${owner}`, () =>
       this.#tabs.exclusively(async () => {
-        const [owner, epoch] = [this.#owner, this.#epoch];
+        // While others were working the page may have become somebody else's.
+        if (owner !== null && this.#owner === null) throw sessionIsOver();
+        this.#checkOwner(owner);
+        const epoch = this.#epoch;
         const auth = await this.#call(path, body);
         this.#checkOwner(owner);
-        if (epoch !== this.#epoch && this.#state.user === null) {
-          throw new AuthKitError("unauthenticated", "signed out meanwhile", {
-            status: 401,
-          });
-        }
+        // Before it was known whose page this is, it may have been done as another.
+        const doneAs = auth.user?.id;
+        if (this.#owner !== null && this.#owner !== doneAs)
+          await this.#askOwner(doneAs);
+        const isSignedOut = epoch !== this.#epoch && this.#state.user === null;
+        if (isSignedOut) throw sessionIsOver();
         this.#epoch += 1;
         this.#adopt(auth, this.#token);
         // It is done, whatever comes of the token: that is tried again.
@@ -870,6 +879,11 @@ class AuthKit {
     setTimeout(() => (this.#isLeaving = false), LEAVE_WITHIN);
     location.assign(url);
   }
+}
+
+function sessionIsOver() {
+  const message = "the session of this page is over";
+  return new AuthKitError("unauthenticated", message, { status: 401 });
 }
 
 function pick(auth) {
