@@ -1263,3 +1263,63 @@ test("a late refresh that was begun before it was known as whom ends nothing", a
   assert.equal(authkit.getState().user.id, "user_bob");
   assert.deepEqual(window.fired, []);
 });
+
+test("a token that was waited for is not that of somebody else", async () => {
+  const { authkit, server, window, newTab } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  const other = newTab({ onSessionExpired: false });
+  await Promise.all([authkit.getAuth(), other.getAuth()]);
+  const release = holdBack("refresh");
+  void other.refreshAuth();
+  const asked = authkit.getAccessToken();
+  await settle();
+  Object.assign(server, BOB);
+  await window.comeToForeground();
+  release();
+  await assert.rejects(asked, { code: "session_changed" });
+});
+
+test("a refresh at the end of a session brings no token of the next", async () => {
+  const { authkit, server } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  await authkit.getAuth();
+  await authkit.getAccessToken();
+  await pass(1);
+  const release = holdBack("session", server.answer(200, { user: null }));
+  const refreshed = authkit.refresh();
+  await settle();
+  Object.assign(server, BOB);
+  release();
+  await assert.rejects(refreshed, { code: "session_changed" });
+});
+
+test("who comes next gets a token, whatever another person still waits for", async () => {
+  const { authkit, server, window } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  await authkit.getAuth();
+  const release = holdBack("token");
+  const first = assert.rejects(authkit.getAccessToken(), { code: "session_changed" });
+  await settle();
+  Object.assign(server, BOB);
+  await window.comeToForeground();
+  const next = authkit.getAccessToken();
+  release();
+  await first;
+  assert.equal(subjectOf(await next), "user_bob");
+});
+
+test("a switch while a token is renewed leaves nobody without one", async () => {
+  const { authkit, server } = await openPage();
+  await authkit.getAuth();
+  await authkit.getAccessToken();
+  await pass(600);
+  const answer = globalThis.fetch;
+  globalThis.fetch = async (url, options) => {
+    if (url.endsWith("session") && !server.organizationId) {
+      Object.assign(server, { organizationId: "org_1", token: null });
+    }
+    return answer(url, options);
+  };
+  assert.equal(typeof (await authkit.getAccessToken()), "string");
+  assert.equal((await authkit.getTokenClaims()).org_id, "org_1");
+});

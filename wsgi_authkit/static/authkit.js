@@ -372,13 +372,20 @@ class AuthKit {
 
   async getAccessToken() {
     this.#start();
+    const owner = this.#owner;
     if (!this.#isFresh()) await this.#renewInTime();
+    // One that no longer fitted the session was let go.
+    if (this.#token === null && this.#state.user) await this.#renewToken();
+    this.#checkOwner(owner);
     return this.#token?.value;
   }
 
   async refresh() {
+    const owner = this.#owner;
     await this.#renewSession("refresh", {});
-    return this.getAccessToken();
+    const token = await this.getAccessToken();
+    this.#checkOwner(owner);
+    return token;
   }
 
   async getTokenClaims() {
@@ -522,7 +529,8 @@ class AuthKit {
   /** Renew the token, in one tab for all. Where it cannot be, the old one may do. */
   async #renewToken() {
     try {
-      await this.#once("token", () =>
+      // What one is asking for is not shared with whoever comes after.
+      await this.#once(`token ${this.#owner}`, () =>
         this.#tabs.exclusively(async () => {
           // Another tab may have told meanwhile.
           if (!this.#isFresh()) await this.#askToken();
