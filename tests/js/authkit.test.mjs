@@ -1323,3 +1323,38 @@ test("a switch while a token is renewed leaves nobody without one", async () => 
   assert.equal(typeof (await authkit.getAccessToken()), "string");
   assert.equal((await authkit.getTokenClaims()).org_id, "org_1");
 });
+
+test("who has signed in again is not told of an end seen while leaving", async () => {
+  const { authkit, server, window } = await openPage();
+  const { last } = watch(authkit);
+  await settle();
+  const release = holdBack("refresh", gone(server));
+  const refreshed = authkit.refreshAuth();
+  await settle();
+  await authkit.signOut();
+  release();
+  await refreshed;
+  await pass(11);
+  Object.assign(server, { user: "user_ada", sessionId: "session_2", token: null });
+  await authkit.getAuth();
+  await window.comeToForeground();
+  assert.equal(last().sessionId, "session_2");
+  assert.deepEqual([window.reloads, window.fired], [0, []]);
+});
+
+test("a refresh that is answered after the end shows nobody again", async () => {
+  const { authkit, server, window } = await openPage();
+  authkit.configure({ onSessionExpired: false });
+  const { states, last } = watch(authkit);
+  await settle();
+  const release = holdBack("refresh");
+  const refreshed = authkit.refreshAuth();
+  await settle();
+  server.user = null;
+  await window.comeToForeground();
+  assert.equal(last().user, null);
+  const known = states.length;
+  release();
+  assert.equal((await refreshed).error.code, "unauthenticated");
+  assert.equal(states.length, known);
+});

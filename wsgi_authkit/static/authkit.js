@@ -607,7 +607,7 @@ class AuthKit {
         if (this.#owner !== null && this.#owner !== doneAs)
           await this.#askOwner(doneAs);
         const isSignedOut = epoch !== this.#epoch && this.#state.user === null;
-        if (isSignedOut) throw sessionIsOver();
+        if (isSignedOut || this.#isEnded(auth)) throw sessionIsOver();
         this.#epoch += 1;
         this.#adopt(auth, this.#token);
         // It is done, whatever comes of the token: that is tried again.
@@ -877,7 +877,10 @@ class AuthKit {
   /** The page was about to leave, and has not: what it did not see comes now. */
   #stay() {
     this.#isLeaving = false;
-    if (this.#unseenEnd !== undefined) this.#end(this.#unseenEnd);
+    const unseen = this.#unseenEnd;
+    this.#unseenEnd = undefined;
+    // Who has signed in again goes on.
+    if (unseen !== undefined && this.#owner !== unseen.owner) this.#end(unseen);
   }
 
   #leaveFor(url) {
