@@ -1358,3 +1358,40 @@ test("a refresh that is answered after the end shows nobody again", async () => 
   assert.equal((await refreshed).error.code, "unauthenticated");
   assert.equal(states.length, known);
 });
+
+test("an answer from before the token has come takes nothing from its owner", async () => {
+  const { authkit, server, window } = await openPage();
+  const release = holdBack("session");
+  const late = authkit.getAuth();
+  await settle();
+  Object.assign(server, BOB);
+  const token = await authkit.getAccessToken();
+  release();
+  assert.equal((await late).user.id, "user_bob");
+  assert.equal(authkit.getState().accessToken, token);
+  assert.deepEqual([window.reloads, window.fired], [0, []]);
+});
+
+test("a question that was overtaken on its way undoes no younger answer", async () => {
+  const { authkit, server } = await openPage();
+  const { last } = watch(authkit, { accessToken: false });
+  await settle();
+  const answer = globalThis.fetch;
+  let arrive;
+  const arrived = new Promise((resolve) => (arrive = resolve));
+  globalThis.fetch = async (url, options) => {
+    if (url.endsWith("expiry")) await arrived;
+    return answer(url, options);
+  };
+  const first = authkit.getAuth({ include: ["expiry"] });
+  const release = holdBack("session");
+  server.sessionId = "session_2";
+  const second = authkit.getAuth();
+  await settle();
+  server.sessionId = "session_3";
+  arrive();
+  assert.equal((await first).sessionId, "session_3");
+  release();
+  assert.equal((await second).sessionId, "session_3");
+  assert.equal(last().sessionId, "session_3");
+});

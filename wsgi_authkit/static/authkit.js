@@ -273,7 +273,8 @@ class AuthKit {
   #ownedSession;
   // Counts what makes the answer to an earlier question obsolete.
   #epoch = 0;
-  // Questions for the session, and the youngest that was answered.
+  // Questions for the session, and those that were asked before the last answer came:
+  // they may have overtaken each other.
   #asked = 0;
   #answered = 0;
   #listeners = new Map();
@@ -505,16 +506,19 @@ class AuthKit {
   }
 
   async #askSession(include) {
-    const epoch = this.#epoch;
+    const [epoch, token] = [this.#epoch, this.#token];
     const turn = (this.#asked += 1);
     const query = include.length ? `?include=${include.map(encodeURIComponent)}` : "";
     try {
       const answer = await this.#server.call(`session${query}`);
       // What was asked before a sign-out or a switch, or before what is known by now, is
       // no longer true.
-      if (epoch !== this.#epoch || turn < this.#answered)
-        return this.#askSession(include);
-      this.#answered = turn;
+      const isLate = turn <= this.#answered && this.#isNews(answer);
+      // Nor need it be where a token has come meanwhile that is of another session.
+      const hasCome = this.#token !== null && this.#token !== token;
+      const isOther = hasCome && !(answer.user && isOf(this.#token, answer));
+      if (epoch !== this.#epoch || isLate || isOther) return this.#askSession(include);
+      this.#answered = this.#asked;
       const auth = this.#isEnded(answer) ? { user: null } : answer;
       const isNews = this.#isNews(auth);
       this.#adopt(auth, this.#token, { ended: true });
