@@ -45,6 +45,7 @@ from wsgi_authkit.redirect_uris import (
 from wsgi_authkit.request_context import RequestContext
 from wsgi_authkit.request_session import (
     SESSION_EXPECTED,
+    find_session,
     identify,
     is_for_another_session,
 )
@@ -320,23 +321,25 @@ class AuthKitMiddleware:
             session, is_private = EXCLUDED, False
         else:
             service = (self._sites.made or self._sites.site).service
-            if cookies and service.cookie_name in cookies:
+            named = cookies and service.cookie_name in cookies
+            if named:
                 at = service.clock()
-                found = service.recall(cookies, at)
+                known, values = service.recall(cookies, at)
             else:
-                found = service.without_cookie
-            if found is None or isinstance(found, list):
-                result = identify(service, self._options, environ, found)
-                if _has_news(result):
+                known, values = service.without_cookie, None
+            if known is None:
+                at = at or service.clock()
+                result = find_session(service, self._options, environ, at, values)
+                if isinstance(result, AuthResult):
                     return self._answer(environ, start_response, None, access, result)
-                session, at = result.session, result.at
-            else:
-                session = found
+                known = result
+            session = known
             if access == "protected" and not session:
                 result = AuthResult(session=session, at=at)
                 return self._answer(environ, start_response, None, access, result)
             is_private = (
-                session is not NO_COOKIE
+                named
+                or session is not NO_COOKIE
                 or "HTTP_AUTHORIZATION" in environ
                 or (cookies and EAGER_COOKIE in cookies)
             )
@@ -469,17 +472,6 @@ class AuthKitMiddleware:
         if self._sites.site.redirect_uris.answering_at(script, path):
             return CALLBACK, "public"
         return None, self._options.rules.judge(path)
-
-
-def _has_news(result: AuthResult) -> bool:
-    """Say whether there is more to a result than who makes the request."""
-    return bool(
-        result.headers
-        or result.error is not None
-        or result.refresh_token is not None
-        # Whether its response is private depends on what else came along.
-        or result.session.reason == "no_cookie"
-    )
 
 
 def _warn(options: Options, *, allow_insecure: bool) -> None:

@@ -44,21 +44,34 @@ SESSION_HEADER: Final = "X-Authkit-Session"
 SESSION_EXPECTED: Final = "HTTP_X_AUTHKIT_SESSION"
 
 
-def identify(
+def find_session(
     service: AuthKitService,
     options: Options,
     environ: WSGIEnvironment,
+    at: float,
     values: Sequence[str] | None = None,
-) -> AuthResult:
+) -> Session | AnonymousSession | AuthResult:
     """Return who makes a request; a refresh on the way is told to the app's hooks.
 
-    :param values: See :meth:`AuthKitService.identify`.
+    See :meth:`AuthKitService.identify`.
     """
     return service.identify(
         environ.get("HTTP_COOKIE", ""),
         lambda: _refresh_options(service, options, environ),
+        at,
         values,
     )
+
+
+def identify(
+    service: AuthKitService, options: Options, environ: WSGIEnvironment
+) -> AuthResult:
+    """Return what :func:`find_session` finds, as a result in any case."""
+    at = service.clock()
+    found = find_session(service, options, environ, at)
+    if isinstance(found, AuthResult):
+        return found
+    return AuthResult(session=found, at=at)
 
 
 def is_for_another_session(service: AuthKitService, environ: WSGIEnvironment) -> bool:

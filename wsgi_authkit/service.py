@@ -324,7 +324,8 @@ class AuthKitService:
         :param on_refresh_error: Gets the :class:`~wsgi_authkit.RefreshError` of a call
             that failed, and whether trying again can help.
         """
-        return self.identify(
+        at = self.clock()
+        found = self.identify(
             cookies,
             lambda: {
                 "client": client,
@@ -332,22 +333,29 @@ class AuthKitService:
                 "on_refresh": on_refresh,
                 "on_refresh_error": on_refresh_error,
             },
+            at,
         )
+        if isinstance(found, AuthResult):
+            return found
+        return AuthResult(session=found, at=at)
 
     def identify(
         self,
         cookies: Cookies,
         describe: Callable[[], Mapping[str, Any]],
+        at: float,
         values: Sequence[str] | None = None,
-    ) -> AuthResult:
+    ) -> Session | AnonymousSession | AuthResult:
         """Return who makes a request, as :meth:`with_auth` does.
 
+        It is a result only where there is more to it than the session.
+
+        :param at: When the request came, in Unix seconds.
         :param describe: Returns the options of :meth:`with_auth`. Called only if there
             is more to do than to open a cookie: few requests bring a session that is
             due, or over.
         :param values: What :meth:`recall` has found.
         """
-        at = self.clock()
 
         def ask() -> tuple[Visit, RefreshContext]:
             options = dict(describe())
@@ -359,31 +367,33 @@ class AuthKitService:
 
     def recall(
         self, cookies: str, now: float | None = None
-    ) -> Session | AnonymousSession | list[str] | None:
+    ) -> tuple[Session | AnonymousSession | None, list[str] | None]:
         """Return who makes a request, where one look at the header is enough to know.
 
-        Where it is not, :meth:`identify` has to say, which never contradicts this: a
-        list of the values that may be the session, ``None`` if those are to be found
-        first.
+        Where it is not, ``None``, and :meth:`identify` has to say, which never
+        contradicts this. It is told the second: the values that may be the session,
+        ``None`` if those are to be found first.
 
         :param cookies: The ``Cookie`` header, which may be empty.
         :param now: The time, in Unix seconds, for who has just asked for it.
         """
         storage = self._plain_storage
         if storage is None:
-            return None
+            return None, None
         value = sole_cookie(cookies, self.cookie_name)
         if not value:
-            return None if value is None else NO_COOKIE
+            return (None if value is None else NO_COOKIE), None
         cache = self._process.cache or self._state.cache
         session = cache.get(value, now)
         if session is not None:
-            return session
+            return session, None
         # Those that are kept were read with care: they are written plainly.
         if not is_written_plainly(value):
-            return None
+            return None, None
         # What anybody can send is turned away before anything is made for it.
-        return [value] if storage.is_plausible(value) else INVALID_COOKIE
+        return (
+            (None, [value]) if storage.is_plausible(value) else (INVALID_COOKIE, None)
+        )
 
     def _visit(
         self,

@@ -24,6 +24,8 @@ from wsgi_authkit.errors import (
 )
 from wsgi_authkit.seal import Encryption
 from wsgi_authkit.session import (
+    INVALID_COOKIE,
+    NO_COOKIE,
     AnonymousSession,
     Reason,
     Session,
@@ -91,8 +93,7 @@ class SessionReader:
             candidates = self.candidates(cookies)
         if not candidates:
             # A response to a cookie of ours is private, whatever the cookie holds.
-            present = self._has_cookie(cookies)
-            return AnonymousSession("invalid_cookie" if present else "no_cookie")
+            return INVALID_COOKIE if self._has_cookie(cookies) else NO_COOKIE
         reasons: list[Reason] = []
         found = []
         for sealed in candidates:
@@ -116,7 +117,7 @@ class SessionReader:
                     "cookie_name that begins with __Host-, or no cookie_domain, "
                     "prevents it"
                 )
-            return AnonymousSession("invalid_cookie")
+            return INVALID_COOKIE
         return chosen
 
     def _has_cookie(self, cookies: Cookies) -> bool:

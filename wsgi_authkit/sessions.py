@@ -93,7 +93,7 @@ class Sessions:
         at: float,
         ask: Ask,
         values: Sequence[str] | None = None,
-    ) -> AuthResult:
+    ) -> Session | AnonymousSession | AuthResult:
         """See :meth:`~wsgi_authkit.AuthKitService.identify`.
 
         :param at: When the request came, in Unix seconds.
@@ -103,14 +103,14 @@ class Sessions:
             values = self._reader.candidates(cookies)
             seen = self._cache.get(values[0], at) if len(values) == 1 else None
             if seen is not None:
-                return AuthResult(session=seen, at=at)
+                return seen
         sole = values[0] if len(values) == 1 else None
         ticket = self._cache.ticket()
         found = self._reader.find(cookies, values)
         if isinstance(found, AnonymousSession):
             if found.reason in _OVER.values():
                 return self._anonymous(found.reason, ask()[0])
-            return AuthResult(session=found, at=at)
+            return found
         current = self._newest(found)
         due_at = self._due_at(current)
         if self._clock() < due_at:
@@ -119,7 +119,7 @@ class Sessions:
             if sole is not None:
                 until = min(due_at, found.claims["exp"])
                 self._cache.put(ticket, sole, found.session, until)
-            return AuthResult(session=found.session, at=at)
+            return found.session
         return self._refreshed(current, found, *ask())
 
     def _refreshed(
