@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+import weakref
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -17,11 +19,19 @@ from tests.sites import (
     make_site,
     navigation,
 )
-from wsgi_authkit import Auth, CookieTooLarge, Session, SignInEvent
+from wsgi_authkit import (
+    AnonymousSession,
+    Auth,
+    CookieTooLarge,
+    HeadersSent,
+    Session,
+    SignInEvent,
+)
+from wsgi_authkit._wsgi import Header
 from wsgi_authkit.testing import Clock, Status
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 # WebOb 1.8 imports `cgi`, which Python 3.11 and 3.12 warn of.
 pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
@@ -629,3 +639,120 @@ def test_repr_shows_no_secret() -> None:
     assert isinstance(auth.session, Session)
     assert auth.session.session_id in repr(auth)
     assert auth.session.access_token not in repr(auth)
+
+
+# The end of a request
+
+
+class Socket:
+    """Something that a server puts into environ, and that can be watched."""
+
+
+def leftovers(app: WSGIApplication, cookie: str = "") -> int:
+    """Return how much of a request is left when the server has let go of it."""
+    request = navigation(cookie)
+    socket = request["server.socket"] = Socket()
+    watched = weakref.ref(socket)
+    del socket
+    gc.collect()
+    gc.disable()
+    try:
+        body = app(request, lambda *_: lambda _: None)
+        assert list(body) == [b"hello"]
+        del body, request
+        return int(watched() is not None)
+    finally:
+        gc.enable()
+
+
+def plain(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+def test_nothing_of_a_request_waits_for_the_garbage_collector() -> None:
+    site = make_site(plain)
+    site.sign_in()
+    site.middleware._app = plain  # without the validator, which keeps things itself
+
+    assert leftovers(plain) == 0
+    assert leftovers(site.middleware) == 0
+    assert leftovers(site.middleware, cookie_of(site)) == 0
+
+
+def test_who_wraps_the_middleware_can_ask_after_the_app() -> None:
+    site = make_site(plain)
+    site.sign_in()
+    request = navigation(cookie_of(site))
+    run(site.middleware, request)
+    auth: Auth = request["authkit"]
+
+    assert auth.session is request["authkit.session"]
+    assert auth.sign_out_url() == "/auth/sign-out"
+    assert query_of(auth.sign_in_url("/projects"))["return_to"] == "/projects"
+
+
+def test_change_after_the_app_is_refused() -> None:
+    site = make_site(plain)
+    site.sign_in()
+    request = navigation(cookie_of(site))
+    run(site.middleware, request)
+    auth: Auth = request["authkit"]
+    session = auth.session
+    for change in (auth.clear_session, auth.refresh, auth.sign_out):
+        with pytest.raises(HeadersSent):
+            change()
+
+    assert request["authkit.session"] is auth.session is session
+
+
+def test_app_that_begins_late_changes_the_request_itself() -> None:
+    """A generator calls ``start_response`` when its first part is asked for."""
+    seen: list[object] = []
+
+    def lazy(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterator[bytes]:
+        environ["authkit"].clear_session()
+        seen.append(environ["authkit.session"])
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"hello"
+
+    site = make_site(lazy)
+    site.sign_in()
+    response = run(site.middleware, navigation(cookie_of(site)))
+
+    assert seen == [AnonymousSession()]
+    assert site.config.cookie_name in "".join(response.set_cookies)
+
+
+def test_part_of_a_page_that_comes_late_has_the_handle() -> None:
+    def streaming(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        auth: Auth = environ["authkit"]
+        return (auth.sign_in_url(path).encode() for path in ("/one", "/two"))
+
+    site = make_site(streaming)
+    response = run(site.middleware, navigation(""))
+
+    assert response.text.count("/auth/sign-in?return_to=") == 2
+
+
+def test_response_to_nobody_has_the_very_headers_of_the_app() -> None:
+    own = [("Content-Type", "text/plain")]
+    seen: list[object] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", own)
+        return []
+
+    def note(status: str, headers: list[Header], *_: object) -> Any:
+        seen.append(headers)
+
+    site = make_site(app)
+    site.middleware._app = app  # without the validator, which copies
+    site.middleware(navigation(""), note)
+
+    assert seen[0] is own

@@ -350,7 +350,10 @@ class AuthKitMiddleware:
         environ[SESSION_KEY] = session
         if remote_user is not None:
             publish(environ, session, remote_user)
-        return self._app(environ, auth._answer)
+        body = self._app(environ, auth._answer)
+        if auth._headers_sent:
+            auth._let_go()
+        return body
 
     def _answer(
         self,
