@@ -6,13 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from wsgi_authkit._wsgi import (
-    AUTH_KEY,
-    ExcInfo,
-    Header,
-    path_and_query,
-    rewriting,
-)
+from wsgi_authkit._wsgi import ExcInfo, Header, path_and_query, rewriting
 from wsgi_authkit.access import has_same_origin_proof
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.api_keys import APIKey, parse_bearer
@@ -305,17 +299,6 @@ class Auth:
         They may do anything: check what a request asks for before passing it on.
         """
         return self._context.service.api
-
-    def _let_go(self) -> None:
-        """Go on with a copy of ``environ``, when the app can change nothing any more.
-
-        It and the handle in it have each other. What came with the request, its body
-        and socket among it, would wait for the garbage collector, which costs a server
-        more than all the rest of this.
-        """
-        environ = self._environ.copy()
-        environ.pop(AUTH_KEY, None)
-        self._environ = environ
 
     def _answer(
         self,

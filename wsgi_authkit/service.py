@@ -238,9 +238,11 @@ class AuthKitService:
         )
         #: The name of the session cookie.
         self.cookie_name = config.cookie_name
-        #: Who makes a request in whose cookies that name is nowhere; ``None`` where
-        #: :meth:`with_auth` has to say.
-        self.without_cookie = None if self._plain_storage is None else NO_COOKIE
+        #: What :meth:`recall` has of a request in whose cookies that name is nowhere.
+        self.without_cookie = (
+            None if self._plain_storage is None else NO_COOKIE,
+            None,
+        )
         self._process = _Process()
         # One for each other redirect URI. This one is not in it: a service of one URI
         # would refer to itself, and its connections close whenever the cycle is found.
