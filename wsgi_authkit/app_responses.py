@@ -42,10 +42,6 @@ class AppResponses:
         self._eager = EagerAuth() if options.eager_auth else None
         self._public_logged = False
 
-    def complete(self, headers: list[Header]) -> list[Header]:
-        """Return the headers of a response that belongs to a person."""
-        return private(headers, self._log_public)
-
     def rewrite(
         self, context: RequestContext, status: str, headers: list[Header]
     ) -> tuple[str, list[Header]]:
@@ -66,7 +62,7 @@ class AppResponses:
             ]
         if not extra and not context.is_private:
             return status, headers
-        return status, self.complete([*headers, *dict.fromkeys(extra)])
+        return status, private([*headers, *dict.fromkeys(extra)], self.log_public)
 
     def rewrite_own(
         self, context: RequestContext, status: str, headers: list[Header]
@@ -83,7 +79,8 @@ class AppResponses:
             extra = [*extra, *take_back(secure=secure)]
         return status, override_cookies(headers, list(dict.fromkeys(extra)))
 
-    def _log_public(self) -> None:
+    def log_public(self) -> None:
+        """Say once that shared caches were asked to keep somebody's page."""
         if self._public_logged:
             return
         self._public_logged = True

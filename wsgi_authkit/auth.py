@@ -13,6 +13,7 @@ from wsgi_authkit.api_keys import APIKey, parse_bearer
 from wsgi_authkit.app_responses import AppResponses
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.request_context import RequestContext
+from wsgi_authkit.responses import private
 from wsgi_authkit.results import RefreshOutcome
 from wsgi_authkit.session import AnonymousSession, Session
 
@@ -315,7 +316,7 @@ class Auth:
         if exc_info is None and self._made is None and "401" not in status:
             self._headers_sent = True
             if self._is_private:
-                headers = self._responses.complete(headers)
+                headers = private(headers, self._responses.log_public)
             return self._start_response(status, headers)
         rewrite = partial(self._responses.rewrite, self._context)
         try:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import islice
@@ -138,6 +137,8 @@ def new_flow(
     restarted: bool = False,
 ) -> Flow:
     """Return a flow with a fresh nonce and verifier."""
+    import uuid  # takes 3 ms, and few processes start a sign-in at once
+
     return Flow(
         nonce=str(uuid.uuid4()),
         code_verifier=secrets.token_urlsafe(32),

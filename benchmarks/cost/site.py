@@ -5,13 +5,22 @@ The middleware is configured by the environment and has its default options.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+from typing import TYPE_CHECKING, Final
 
+from jwt import PyJWK
+
+from benchmarks.cost.minimum import minimum, reader
 from benchmarks.cost.requests import hello
-from wsgi_authkit import AuthKitMiddleware
+from wsgi_authkit import AuthKitConfig, AuthKitMiddleware
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
+
+
+#: The variable with the issuer of the tokens, for the minimum.
+ISSUER: Final = "BENCHMARK_ISSUER"
 
 
 def bare() -> WSGIApplication:
@@ -22,6 +31,11 @@ def bare() -> WSGIApplication:
 def wrapped() -> WSGIApplication:
     """Return the app that does nothing in the middleware."""
     return AuthKitMiddleware(hello)
+
+
+def least() -> WSGIApplication:
+    """Return the app that does nothing in the minimum."""
+    return _in_least(hello)
 
 
 def flask() -> WSGIApplication:
@@ -36,3 +50,17 @@ def flask() -> WSGIApplication:
 def flask_wrapped() -> WSGIApplication:
     """Return the Flask app in the middleware."""
     return AuthKitMiddleware(flask())
+
+
+def flask_least() -> WSGIApplication:
+    """Return the Flask app in the minimum."""
+    return _in_least(flask())
+
+
+def _in_least(app: WSGIApplication) -> WSGIApplication:
+    config = AuthKitConfig.from_environ()
+    document = json.loads(AuthKitMiddleware(app, config).api.fetch_jwks())
+    keys = [PyJWK(jwk) for jwk in document["keys"]]
+    by_kid = {str(key.key_id): key.key for key in keys}
+    read = reader(config.cookie_password, by_kid, os.environ[ISSUER])
+    return minimum(app, read, keep=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from hashlib import sha256
 from http import HTTPStatus
-from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsgi_authkit.request_context import RequestContext
@@ -22,6 +21,8 @@ class _Script(NamedTuple):
 
 @cache
 def _script() -> _Script:
+    from importlib.resources import files  # as long as all endpoints to import
+
     body = files("wsgi_authkit").joinpath("static", "authkit.js").read_bytes()
     return _Script(body, f'"{sha256(body).hexdigest()[:32]}"')
 
