@@ -680,6 +680,51 @@ def test_nothing_of_a_request_waits_for_the_garbage_collector() -> None:
     assert leftovers(site.middleware, cookie_of(site)) == 0
 
 
+def linked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    environ["authkit"].sign_out_url()
+    return plain(environ, start_response)
+
+
+def linked_late(
+    environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterable[bytes]:
+    body = plain(environ, start_response)
+    environ["authkit"].sign_out_url()
+    return body
+
+
+def generated(
+    environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterator[bytes]:
+    yield from plain(environ, start_response)
+
+
+def denied(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("401 Unauthorized", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+@pytest.mark.parametrize("app", [linked, linked_late, generated, denied])
+def test_nothing_waits_either_where_the_app_uses_its_handle(
+    app: WSGIApplication,
+) -> None:
+    site = make_site(plain)
+    site.sign_in()
+    middleware = site.new_middleware(app)
+
+    assert leftovers(middleware) == 0
+    assert leftovers(middleware, cookie_of(site)) == 0
+
+
+@pytest.mark.parametrize("option", ["debug", "eager_auth", "require_auth"])
+def test_nothing_waits_either_where_more_is_asked_of_a_request(option: str) -> None:
+    site = make_site(plain)
+    site.sign_in()
+    middleware = site.new_middleware(plain, **{option: True})
+
+    assert leftovers(middleware, cookie_of(site)) == 0
+
+
 def test_who_wraps_the_middleware_can_ask_after_the_app() -> None:
     site = make_site(plain)
     site.sign_in()

@@ -33,6 +33,7 @@ class Auth:
     """
 
     __slots__ = (
+        "_as_it_came",
         "_at",
         "_environ",
         "_headers_sent",
@@ -46,6 +47,7 @@ class Auth:
     def __init__(
         self,
         environ: WSGIEnvironment,
+        as_it_came: WSGIEnvironment,
         start_response: StartResponse,
         session: Session | AnonymousSession,
         at: float,
@@ -54,6 +56,11 @@ class Auth:
         made: RequestContext | None = None,
     ) -> None:
         self._environ = environ
+        # Once the app can change nothing any more, the handle goes on with this. Two
+        # objects that have each other would wait for the garbage collector, with the
+        # body and the socket of the request, and that costs a server more than all
+        # that is done for it here.
+        self._as_it_came = as_it_came
         self._start_response = start_response
         self._session = session
         self._at = at
@@ -315,11 +322,14 @@ class Auth:
         """
         if exc_info is None and self._made is None and "401" not in status:
             self._headers_sent = True
+            self._environ = self._as_it_came
             if self._is_private:
                 headers = private(headers, self._responses.log_public)
             return self._start_response(status, headers)
-        rewrite = partial(self._responses.rewrite, self._context)
+        context = self._context
+        rewrite = partial(self._responses.rewrite, context)
         try:
             return rewriting(self._start_response, rewrite)(status, headers, exc_info)
         finally:
             exc_info = None  # a traceback must not keep its own frame alive
+            context.environ = self._environ = self._as_it_came

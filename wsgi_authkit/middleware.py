@@ -345,18 +345,18 @@ class AuthKitMiddleware:
         as_it_came = environ.copy()
         # Both keys, so that no outer value shines through.
         environ[AUTH_KEY] = auth = Auth(
-            environ, start_response, session, at, self._responses, is_private
+            environ,
+            as_it_came,
+            start_response,
+            session,
+            at,
+            self._responses,
+            is_private,
         )
         environ[SESSION_KEY] = session
         if remote_user is not None:
             publish(environ, session, remote_user)
-        body = self._app(environ, auth._answer)
-        if auth._headers_sent:
-            # The app can change nothing any more. Two objects that have each other
-            # would wait for the garbage collector, with the body and the socket of the
-            # request, and that costs a server more than all of the above.
-            auth._environ = as_it_came
-        return body
+        return self._app(environ, auth._answer)
 
     def _answer(
         self,
@@ -390,7 +390,14 @@ class AuthKitMiddleware:
         )
         responses = self._responses
         auth = Auth(
-            environ, start_response, result.session, result.at, responses, True, context
+            environ,
+            environ.copy(),
+            start_response,
+            result.session,
+            result.at,
+            responses,
+            True,
+            context,
         )
         environ[AUTH_KEY] = auth
         context.publish()
