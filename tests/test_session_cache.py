@@ -25,7 +25,12 @@ from wsgi_authkit.cookies import (
 )
 from wsgi_authkit.seal import IronEncryption, looks_sealed
 from wsgi_authkit.session import Session, make_session, parse_payload
-from wsgi_authkit.session_cache import MAX_AGE, VALUE_BUDGET, SessionCache
+from wsgi_authkit.session_cache import (
+    MAX_AGE,
+    VALUE_BUDGET,
+    VALUES_OF_ONE,
+    SessionCache,
+)
 from wsgi_authkit.session_storage import CookieSessionStorage
 from wsgi_authkit.stores import MemoryStore
 
@@ -182,6 +187,17 @@ def test_session_that_is_kept_again_is_kept_longer(bench: Bench) -> None:
 
     assert bench.cache.get("value")
     assert len(bench.cache) == 1
+
+
+def test_one_session_does_not_fill_the_cache() -> None:
+    bench = Bench(size=100)
+    bench.keep("other", "session_2")
+    for number in range(200):
+        bench.keep(f"value{number}", "session_1")
+
+    assert bench.cache.get("other")
+    assert bench.cache.get("value199")
+    assert len(bench.cache) == 1 + VALUES_OF_ONE
 
 
 def test_long_values_take_the_room_of_several(bench: Bench) -> None:
@@ -414,6 +430,15 @@ def test_value_that_does_not_verify_is_not_kept(site: Harness, value: str) -> No
     run(site.middleware, navigation(f"wos-session={value}"))
 
     assert kept(site) == before
+
+
+def test_other_texts_of_a_seal_do_not_fill_the_cache(site: Harness) -> None:
+    """Nothing vouches for what stands behind the version of a seal."""
+    for number in range(20):
+        header = f"{cookie_of(site)},x={number}"
+        assert run(site.middleware, navigation(header)).json()["user"]
+
+    assert kept(site) == VALUES_OF_ONE
 
 
 def test_several_session_cookies_are_not_kept(site: Harness) -> None:

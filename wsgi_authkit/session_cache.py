@@ -20,6 +20,10 @@ MAX_AGE: Final = 300.0
 #: Characters of cookie values that are kept for each entry, on average: that of the
 #: longest cookie that browsers take. What is made of a value grows with it.
 VALUE_BUDGET: Final = 4096
+#: Values of one session that are kept. A browser has one at a time; but a seal has many
+#: texts, for readers pass over what stands behind its version, so whoever is signed in
+#: could fill the cache with one session.
+VALUES_OF_ONE: Final = 4
 
 
 #: When somebody began to verify a cookie, in changes since the process started.
@@ -97,15 +101,17 @@ class SessionCache:
         with self._lock:
             if ticket != self._changes:
                 return
+            key = session.session_id
             if value in self._entries:
                 self._remove(value)
+            elif len(values := self._values.get(key, ())) >= VALUES_OF_ONE:
+                self._remove(values[0])
             while self._is_full(len(value)):
                 if not self._entries:
                     return
                 self._remove(next(iter(self._entries)))
             self._entries[value] = entry
             self._characters += len(value)
-            key = session.session_id
             self._values[key] = (*self._values.get(key, ()), value)
 
     def drop(self, session_id: str) -> None:
