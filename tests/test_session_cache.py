@@ -12,7 +12,7 @@ import pytest
 
 from tests.gateway import run
 from tests.harness import PASSWORD, Harness
-from tests.sites import EXPIRING, cookie_of, make_site, navigation
+from tests.sites import CACHE_CONTROL, EXPIRING, cookie_of, make_site, navigation
 from tests.test_request_session import Site as SwitchingSite
 from tests.test_service import run_python
 from tests.test_session_reader import CountingEncryption
@@ -38,6 +38,7 @@ from wsgi_authkit.stores import MemoryStore
 pytestmark = pytest.mark.filterwarnings("ignore:'cgi' is deprecated")
 
 NOW = 1_700_000_000.0
+JUNK = "wos-session=Fe26.2*1*a*b*c**d*e~2"
 
 
 class Bench:
@@ -280,6 +281,21 @@ class SilentStore(MemoryStore):
         return super().get(key)
 
 
+@pytest.mark.parametrize("size", [0, 1024])
+def test_process_is_not_asked_for_once_it_is_known(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It would be a system call for each request, of strangers too."""
+    site = make_site(session_cache_size=size)
+    service = site.middleware.service
+    service.recall(JUNK)
+    asked: list[None] = []
+    monkeypatch.setattr("os.getpid", lambda: asked.append(None))
+    service.recall(JUNK)
+
+    assert not asked
+
+
 def counting_site(**options: Any) -> tuple[Harness, SilentStore]:
     store = SilentStore()
     site = make_site(store=store, **options)
@@ -460,7 +476,9 @@ def test_storage_of_ones_own_is_asked_at_every_request() -> None:
     site.sign_in()
     header = cookie_of(site).replace("wos-session", "stolen")
 
-    assert run(site.middleware, navigation(header)).json()["user"]
+    response = run(site.middleware, navigation(header))
+    assert response.json()["user"]
+    assert response.header("Cache-Control") == CACHE_CONTROL
     assert run(site.middleware, navigation("x=y")).json()["reason"] == "no_cookie"
 
 

@@ -385,7 +385,9 @@ class AuthKitService:
         value = sole_cookie(cookies, self.cookie_name)
         if not value:
             return (None if value is None else NO_COOKIE), None
-        cache = self._process.cache or self._state.cache
+        cache = self._process.cache
+        if cache is None:  # one with nothing in it is false as well
+            cache = self._state.cache
         session = cache.get(value, now)
         if session is not None:
             return session, None
