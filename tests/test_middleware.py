@@ -241,7 +241,8 @@ def test_headers_replaced_with_exc_info_carry_the_cookie_once() -> None:
     assert response.header("Vary") == "Cookie"
 
 
-def test_third_argument_is_passed_on_only_if_there_is_one() -> None:
+@pytest.mark.parametrize("age", [0, EXPIRED])
+def test_third_argument_is_passed_on_only_if_there_is_one(age: float) -> None:
     """Some servers and test clients take two arguments only."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -253,13 +254,14 @@ def test_third_argument_is_passed_on_only_if_there_is_one() -> None:
         return []
 
     harness, server = Harness(app=app), Server()
-    list(harness.middleware(navigation(expired(harness)), server))
+    list(harness.middleware(navigation(expired(harness, age)), server))
 
     assert [len(call) for call in server.calls] == [2, 3]
     assert server.calls[1][2][0] is LookupError
 
 
-def test_error_after_the_headers_are_sent_is_the_one_of_the_app() -> None:
+@pytest.mark.parametrize("age", [0, EXPIRED])
+def test_error_after_the_headers_are_sent_is_the_one_of_the_app(age: float) -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
         start_response("200 OK", [TEXT])
         yield b"sent"
@@ -269,7 +271,7 @@ def test_error_after_the_headers_are_sent_is_the_one_of_the_app() -> None:
             start_response("500 Oops", [TEXT], sys.exc_info())
 
     harness = make_site(app)
-    request = navigation(expired(harness))
+    request = navigation(expired(harness, age))
 
     with pytest.raises(LookupError, match="the first response failed"):
         run(harness.middleware, request)
@@ -1695,3 +1697,29 @@ def test_session_that_a_browser_left_unfinished_at_workos_can_be_signed_in_to_ag
 
     assert signed_out is None
     assert harness.who()["user"] == "ada@example.com"
+
+
+# What is remembered of paths
+
+
+def test_callback_of_one_mount_is_a_page_of_another() -> None:
+    """The whole address decides, whatever was asked for before."""
+    uri = "http://localhost:8000/app/callback"
+    site = make_site(settings={"redirect_uri": uri})
+    statuses = [
+        run(site.middleware, environ("GET", "/callback", script_name=mount)).status
+        for mount in ("", "/app", "", "/app")
+    ]
+
+    assert statuses == [200, 400, 200, 400]
+
+
+def test_paths_that_are_remembered_are_bounded() -> None:
+    site = make_site()
+    for number in range(3000):
+        run(site.middleware, environ("GET", f"/{number}"))
+    remembered = len(site.middleware._routes)
+    run(site.middleware, environ("GET", "/" + "a" * 300))
+
+    assert 0 < remembered <= 1024
+    assert len(site.middleware._routes) == remembered

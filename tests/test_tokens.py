@@ -806,6 +806,16 @@ def test_known_header_makes_no_difference(signer: Signer) -> None:
     assert len(verifier._headers) == 1
 
 
+def test_headers_that_are_known_are_bounded(signer: Signer) -> None:
+    clock = Clock(NOW)
+    key_set = KeySet(lambda: document([signer.jwk()]), clock=clock)
+    verifier = TokenVerifier(key_set=key_set, clock=clock)
+    for number in range(50):
+        verifier.verify(signer.sign(good_claims(), number=number))
+
+    assert len(verifier._headers) == 16
+
+
 def verdict(verifier: TokenVerifier, token: str) -> dict[str, Any] | type[Exception]:
     try:
         return verifier.verify(token)
