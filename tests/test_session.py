@@ -187,6 +187,17 @@ def test_both_spellings_are_read() -> None:
     assert "first_name" in snake_case(SEALED)["user"]
 
 
+@pytest.mark.parametrize(
+    "user",
+    [
+        {"first_name": "Ada", "firstName": "Bob"},
+        {"firstName": "Bob", "first_name": "Ada"},
+    ],
+)
+def test_of_both_spellings_one_counts_whatever_the_order(user: dict[str, str]) -> None:
+    assert parse_user({"id": "user_1", **user}).first_name == "Ada"
+
+
 def test_absent_members_are_sealed_as_null_but_never_left_out() -> None:
     """The JavaScript libraries' types say that these keys are there."""
     sealed = dump_payload(

@@ -139,9 +139,12 @@ def parse_user(value: object) -> User:
     if not isinstance(value, Mapping) or not _text(value, "id"):
         raise BadSeal("the session's user has no id")
     texts = {
-        _TEXTS_OF_USER[key]: item
+        name: item
         for key, item in value.items()
-        if key in _TEXTS_OF_USER and isinstance(item, str)
+        # Of both spellings, Python's counts, whichever comes last.
+        if (name := _TEXTS_OF_USER.get(key)) is not None
+        and isinstance(item, str)
+        and (name == key or name not in value)
     }
     return User(
         id=value["id"],
