@@ -2,8 +2,9 @@
 
 A :class:`KeySet` holds the JSON Web Key Set of one client (RFC 7517) and a
 :class:`TokenVerifier` checks access tokens with it (RFC 7515, RFC 7519). PyJWT
-decodes a token and verifies its signature; the claims are checked here, because time
-comes from an injected clock and apps decide by the types that WorkOS documents.
+decides which header a token may have; of one that it has accepted before, the signature
+is verified here. So are the claims, because time comes from an injected clock and apps
+decide by the types that WorkOS documents.
 
 Only one verdict is a reason to refresh a session: :exc:`TokenExpired`, raised when
 everything else about the token is good. :exc:`KeySetUnavailable` says nothing about
