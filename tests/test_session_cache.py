@@ -467,11 +467,14 @@ def test_several_session_cookies_are_not_kept(site: Harness) -> None:
     assert kept(site) == 0
 
 
-def test_storage_of_ones_own_is_asked_at_every_request() -> None:
-    class Elsewhere(CookieSessionStorage):
-        def get_cookie(self, cookies: Any, name: str) -> Any:
-            return super().get_cookie(cookies.replace("stolen", "wos-session"), name)
+class Elsewhere(CookieSessionStorage):
+    """Reads the session from a cookie of another name."""
 
+    def get_cookie(self, cookies: Any, name: str) -> Any:
+        return super().get_cookie(cookies.replace("stolen", "wos-session"), name)
+
+
+def test_storage_of_ones_own_is_asked_at_every_request() -> None:
     site = make_site(session_storage=lambda config: Elsewhere(config, looks_sealed))
     site.sign_in()
     header = cookie_of(site).replace("wos-session", "stolen")
@@ -480,6 +483,17 @@ def test_storage_of_ones_own_is_asked_at_every_request() -> None:
     assert response.json()["user"]
     assert response.header("Cache-Control") == CACHE_CONTROL
     assert run(site.middleware, navigation("x=y")).json()["reason"] == "no_cookie"
+
+
+def test_storage_of_ones_own_is_told_when_a_request_came() -> None:
+    """After its browser left the session, so the change had never arrived."""
+    site = make_site(session_storage=lambda config: Elsewhere(config, looks_sealed))
+    site.sign_in()
+    header = cookie_of(site).replace("wos-session", "stolen")
+    site.middleware.service.leave_sessions(header)
+    site.clock.advance(EXPIRING)
+
+    assert run(site.middleware, navigation(header)).set_cookies
 
 
 # The quick look and the careful one
