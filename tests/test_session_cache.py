@@ -201,6 +201,14 @@ def test_one_session_does_not_fill_the_cache() -> None:
     assert len(bench.cache) == 1 + VALUES_OF_ONE
 
 
+def test_session_that_is_kept_again_is_counted_once(bench: Bench) -> None:
+    for _ in range(2):
+        bench.keep("value")
+
+    assert bench.cache._values == {"session_1": ("value",)}
+    assert bench.cache._characters == len("value")
+
+
 def test_long_values_take_the_room_of_several(bench: Bench) -> None:
     bench.keep("a" * VALUE_BUDGET * 2)
     bench.keep("b" * VALUE_BUDGET * 2)
