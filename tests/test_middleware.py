@@ -8,12 +8,14 @@ app does, the middleware is called by hand.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -1723,3 +1725,21 @@ def test_paths_that_are_remembered_are_bounded() -> None:
 
     assert 0 < remembered <= 1024
     assert len(site.middleware._routes) == remembered
+
+
+# The end of a middleware
+
+
+def test_service_of_a_middleware_does_not_wait_for_the_garbage_collector() -> None:
+    """Its connections are closed with it."""
+    site = make_site()
+    middleware = site.new_middleware()
+    run(middleware, navigation())
+    watched = weakref.ref(middleware.service)
+    gc.collect()
+    gc.disable()
+    try:
+        del middleware
+        assert watched() is None
+    finally:
+        gc.enable()

@@ -283,7 +283,11 @@ class AuthKitMiddleware:
             raise ConfigurationError(list(dict.fromkeys(problems)))
         self._options = options
         self._mount_prefix = f"{options.mount}/"
-        self._responses = AppResponses(options, self._make_context)
+        # Not a method: what has this middleware, and is in it, would keep its
+        # connections open until the garbage collector comes.
+        self._responses = AppResponses(
+            options, partial(_make_context, self._sites, options)
+        )
         self._routes: dict[str, _Route] = {}
         # What each request is asked or told, besides who makes it.
         self._looks_closer = debug or eager_auth or redirects.choose is not None
@@ -412,23 +416,6 @@ class AuthKitMiddleware:
             app = session_changed()
         return app(environ, auth._answer)
 
-    def _make_context(
-        self,
-        environ: WSGIEnvironment,
-        session: Session | AnonymousSession,
-        at: float,
-    ) -> RequestContext:
-        site = self._sites.site
-        choice = site.redirect_uris.choice(environ)
-        return RequestContext(
-            site.service.with_redirect_uri(choice.uri),
-            self._options,
-            environ,
-            AuthResult(session=session, at=at),
-            site.redirect_uris,
-            choice,
-        )
-
     @staticmethod
     def _log_request(
         context: RequestContext, access: Access, *, answered_here: bool
@@ -485,6 +472,25 @@ class AuthKitMiddleware:
         if self._sites.site.redirect_uris.answering_at(script, path):
             return CALLBACK, "public"
         return None, self._options.rules.judge(path)
+
+
+def _make_context(
+    sites: SiteMaker,
+    options: Options,
+    environ: WSGIEnvironment,
+    session: Session | AnonymousSession,
+    at: float,
+) -> RequestContext:
+    site = sites.site
+    choice = site.redirect_uris.choice(environ)
+    return RequestContext(
+        site.service.with_redirect_uri(choice.uri),
+        options,
+        environ,
+        AuthResult(session=session, at=at),
+        site.redirect_uris,
+        choice,
+    )
 
 
 def _warn(options: Options, *, allow_insecure: bool) -> None:
