@@ -12,6 +12,7 @@ import gc
 import json
 import logging
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -1725,6 +1726,89 @@ def test_paths_that_are_remembered_are_bounded() -> None:
 
     assert 0 < remembered <= 1024
     assert len(site.middleware._routes) == remembered
+
+
+# The quick way and the careful one
+
+
+def telling(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Do what the request says, and tell what environ says of who makes it."""
+    do, status, headers, told = environ["tests.do"]
+    auth: Auth = environ["authkit"]
+    told += [
+        environ["authkit.session"],
+        *(environ.get(key) for key in ("REMOTE_USER", "HTTP_REMOTE_USER")),
+        environ.get("HTTP_X_WORKOS_SESSION"),
+    ]
+    if do == "link":
+        told.append(auth.sign_out_url())
+    elif do == "clear":
+        auth.clear_session()
+    elif do == "replace":
+        start_response("200 OK", [TEXT])
+        try:
+            fail()
+        except LookupError:
+            start_response(status, [TEXT, *headers], sys.exc_info())
+        return []
+    start_response(status, [TEXT, *headers])
+    return []
+
+
+def requests_of(cookie: str) -> Iterator[tuple[Callable[[], WSGIEnvironment], Any]]:
+    """Yield made-up requests, and what the app is to do."""
+    draw = random.Random(6)
+    value = cookie.partition("=")[2]
+    cookies = [
+        *("", "a=b", cookie, cookie, f"a=b; {cookie}", f"{cookie}; {cookie}; a=b"),
+        *("wos-session=", "wos-session=junk", f"wos-session={value[:-5]}AAA~2"),
+        *(f"xwos-session={value}", f"wos-session.0=1.{value}", f"{cookie} "),
+        *("workos-access-token=a", f'wos-session="{value}"'),
+    ]
+    odd = {
+        "Authorization": "Bearer a",
+        "X-WorkOS-Session": "forged",
+        "Remote-User": "forged",
+        "X-Authkit-Session": "session_of_another",
+        "Origin": "https://elsewhere.example",
+        "Access-Control-Request-Method": "POST",
+    }
+    headers: list[list[tuple[str, str]]] = [
+        *([], [("Cache-Control", "public")], [("WWW-Authenticate", "Basic")]),
+        *([("vary", "Accept")], [("Set-Cookie", "a=b")]),
+    ]
+    for _ in range(1000):
+        sent = {name: text for name, text in odd.items() if draw.random() < 0.2}
+        sent |= {"Cookie": draw.choice(cookies), "Sec-Fetch-Mode": "navigate"}
+        request = partial(
+            environ,
+            draw.choice(("GET", "GET", "GET", "POST", "HEAD", "OPTIONS")),
+            draw.choice(("/", "/static/a", "/account", "/auth/nothing")),
+            headers=sent,
+            script_name=draw.choice(("", "/app")),
+        )
+        do = draw.choice(("", "", "link", "clear", "replace"))
+        status = draw.choice(("200 OK", "200 OK", "401 Unauthorized"))
+        yield request, (do, status, draw.choice(headers))
+
+
+def test_quick_way_answers_as_the_careful_one_does() -> None:
+    site = make_site(
+        exclude_paths=["/static/:path*"],
+        protected_paths=["/account"],
+        remote_user="sub",
+    )
+    site.sign_in()
+    quick, careful = (site.new_middleware(telling) for _ in range(2))
+    careful._looks_closer = True
+    for request, do in requests_of(cookie_of(site)):
+        answers: list[Any] = []
+        for middleware in (quick, careful):
+            told: list[Any] = []
+            response = run(middleware, request(**{"tests.do": (*do, told)}))
+            answers.append((response, told))
+
+        assert answers[0] == answers[1], (request, do)
 
 
 # The end of a middleware
