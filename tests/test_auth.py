@@ -801,3 +801,67 @@ def test_response_to_nobody_has_the_very_headers_of_the_app() -> None:
     site.middleware(navigation(""), note)
 
     assert seen[0] is own
+
+
+def dispatched(app: WSGIApplication) -> WSGIApplication:
+    """Mount an app below ``/blog``, as dispatchers do: in the environ that they got."""
+
+    def dispatch(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        environ["SCRIPT_NAME"] += "/blog"
+        environ["PATH_INFO"] = path.removeprefix("/blog")
+        return app(environ, start_response)
+
+    return dispatch
+
+
+def test_app_that_is_mounted_inside_has_the_addresses_of_the_middleware() -> None:
+    seen: list[str] = []
+
+    def blog(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        auth: Auth = environ["authkit"]
+        seen.append(auth.sign_in_url())
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        seen.append(auth.sign_in_url())
+        return []
+
+    run(make_site(dispatched(blog)).middleware, environ(path="/blog/first"))
+
+    assert seen == ["/auth/sign-in", "/auth/sign-in"]
+
+
+def test_401_of_an_app_that_is_mounted_inside_is_judged_by_the_whole_path() -> None:
+    def refuse(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        start_response("401 Unauthorized", [("Content-Type", "text/plain")])
+        return []
+
+    site = make_site(dispatched(refuse), api_paths=["/blog/api/:path*"])
+    page = navigation("", path="/blog/first")
+    api = navigation("", path="/blog/api/posts")
+
+    assert run(site.middleware, page).status == 302
+    assert run(site.middleware, api).status == 401
+
+
+def test_change_in_an_app_that_is_mounted_inside_is_seen_by_it() -> None:
+    seen: list[object] = []
+
+    def blog(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        environ["authkit"].clear_session()
+        seen.append(environ["authkit.session"])
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return []
+
+    site = make_site(dispatched(blog))
+    site.sign_in()
+    run(site.middleware, environ(path="/blog/", headers={"Cookie": cookie_of(site)}))
+
+    assert seen == [AnonymousSession()]

@@ -696,7 +696,7 @@ def test_refresh_for_nobody_tells_the_reason(
     nobody = AuthResult(session=AnonymousSession(reason))
     service = site.harness.middleware.service
     uris = RedirectURIs(service.config.redirect_uri)
-    request = RequestSession(service, Options(), environ(), nobody, uris)
+    request = RequestSession(service, Options(), environ(), environ(), nobody, uris)
     outcome = request.refresh(None)
 
     assert outcome.kind == kind
@@ -952,7 +952,7 @@ def test_remote_user_follows_a_change() -> None:
     value = answer(site)
 
     def act(auth: Auth) -> list[str | None]:
-        environ = auth._context.environ
+        environ = auth._environ
         seen = [environ.get("REMOTE_USER")]
         auth.save_session(value)
         seen.append(environ.get("REMOTE_USER"))

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-#: Makes the context of a request that came at some time, in Unix seconds.
+#: Makes the context of a request: of what the app has, a copy from before it had that,
+#: who makes the request, and when it came, in Unix seconds.
 MakeContext: TypeAlias = (
-    "Callable[[WSGIEnvironment, Session | AnonymousSession, float], RequestContext]"
+    "Callable[[WSGIEnvironment, WSGIEnvironment, Session | AnonymousSession, float], "
+    "RequestContext]"
 )
 
 

@@ -56,10 +56,9 @@ class Auth:
         made: RequestContext | None = None,
     ) -> None:
         self._environ = environ
-        # Once the app can change nothing any more, the handle goes on with this. Two
-        # objects that have each other would wait for the garbage collector, with the
-        # body and the socket of the request, and that costs a server more than all
-        # that is done for it here.
+        # From before this was in it. What goes by the request reads it; and once the
+        # app can change nothing any more, the other is let go of, see
+        # `RequestSession.let_go`.
         self._as_it_came = as_it_came
         self._start_response = start_response
         self._session = session
@@ -83,7 +82,7 @@ class Auth:
         """What belongs to the request, made when something of it is asked for."""
         if self._made is None:
             self._made = self._responses.make_context(
-                self._environ, self._session, self._at
+                self._environ, self._as_it_came, self._session, self._at
             )
             self._made.headers_sent = self._headers_sent
         return self._made
@@ -332,4 +331,5 @@ class Auth:
             return rewriting(self._start_response, rewrite)(status, headers, exc_info)
         finally:
             exc_info = None  # a traceback must not keep its own frame alive
-            context.environ = self._environ = self._as_it_came
+            self._environ = self._as_it_came
+            context.let_go()

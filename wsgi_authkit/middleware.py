@@ -389,18 +389,19 @@ class AuthKitMiddleware:
             access, result = "public", AuthResult(session=NO_COOKIE)
         elif result is None:
             result = identify(service, self._options, environ)
+        as_it_came, uris = environ.copy(), site.redirect_uris
         context = RequestContext(
-            service, self._options, environ, result, site.redirect_uris, choice
+            service, self._options, environ, as_it_came, result, uris, choice
         )
         responses = self._responses
         auth = Auth(
             environ,
-            environ.copy(),
+            as_it_came,
             start_response,
             result.session,
             result.at,
             responses,
-            True,
+            context.is_private,
             context,
         )
         environ[AUTH_KEY] = auth
@@ -478,15 +479,17 @@ def _make_context(
     sites: SiteMaker,
     options: Options,
     environ: WSGIEnvironment,
+    as_it_came: WSGIEnvironment,
     session: Session | AnonymousSession,
     at: float,
 ) -> RequestContext:
     site = sites.site
-    choice = site.redirect_uris.choice(environ)
+    choice = site.redirect_uris.choice(as_it_came)
     return RequestContext(
         site.service.with_redirect_uri(choice.uri),
         options,
         environ,
+        as_it_came,
         AuthResult(session=session, at=at),
         site.redirect_uris,
         choice,

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 class RequestContext(RequestSession):
     """A request and all that belongs to it.
 
+    :param environ: What the app has.
+    :param as_it_came: A copy of it from before the app had it.
     :param choice: The redirect URI of the request.
     """
 
@@ -48,11 +50,12 @@ class RequestContext(RequestSession):
         service: AuthKitService,
         options: Options,
         environ: WSGIEnvironment,
+        as_it_came: WSGIEnvironment,
         result: AuthResult,
         redirect_uris: RedirectURIs,
         choice: Choice,
     ) -> None:
-        super().__init__(service, options, environ, result, redirect_uris)
+        super().__init__(service, options, environ, as_it_came, result, redirect_uris)
         self._choice = choice
         self._flows: PendingFlows | None = None
         self._leads_to_workos = False

@@ -93,6 +93,7 @@ class RequestSession:
     __slots__ = (
         "_cleared",
         "_leaves",
+        "app_environ",
         "environ",
         "headers_sent",
         "options",
@@ -106,11 +107,15 @@ class RequestSession:
         service: AuthKitService,
         options: Options,
         environ: WSGIEnvironment,
+        as_it_came: WSGIEnvironment,
         result: AuthResult,
         redirect_uris: RedirectURIs,
     ) -> None:
-        #: The request.
-        self.environ = environ
+        #: What the app and its hooks have, and are told in who makes the request.
+        self.app_environ = environ
+        #: The request, as it came. What stands between the middleware and the app may
+        #: change ``SCRIPT_NAME`` and ``PATH_INFO``; the endpoints stay where they are.
+        self.environ = as_it_came
         #: The options of the middleware.
         self.options = options
         #: The redirect URIs of this site.
@@ -191,7 +196,7 @@ class RequestSession:
             is anonymous, nothing is asked of WorkOS and no cookie is set.
         """
         if refresh:
-            result = identify(self.service, self.options, self.environ)
+            result = identify(self.service, self.options, self.app_environ)
         else:
             session = self.service.get_session(self.cookies)
             result = AuthResult(session=session, at=self.service.clock())
@@ -199,7 +204,16 @@ class RequestSession:
 
     def publish(self) -> None:
         """Set what the app reads of ``environ`` to who makes the request."""
-        publish(self.environ, self.result.session, self.options.remote_user)
+        publish(self.app_environ, self.result.session, self.options.remote_user)
+
+    def let_go(self) -> None:
+        """Tell the app nothing any more, which can change nothing any more.
+
+        The handle is in the app's ``environ`` and has this. Objects that have each
+        other would wait for the garbage collector, with the body and the socket of the
+        request, and that costs a server more than all that is done for it here.
+        """
+        self.app_environ = self.environ
 
     def refresh(self, organization_id: str | None) -> RefreshOutcome:
         """See :meth:`~wsgi_authkit.Auth.refresh`; ``url`` may be missing.
@@ -214,7 +228,7 @@ class RequestSession:
             session,
             organization_id,
             cookies=self.cookies,
-            **_refresh_options(self.service, self.options, self.environ),
+            **_refresh_options(self.service, self.options, self.app_environ),
         )
         changed = self._changed(outcome)
         if changed is not None:

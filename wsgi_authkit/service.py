@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Verified sessions that a process keeps unless it is told otherwise: about 10 MB.
+#: Verified sessions that a process keeps unless it is told otherwise: about 8 MB.
 SESSION_CACHE_SIZE: Final = 1024
 
 

@@ -436,25 +436,24 @@ _ATOMS: Final = (str, int, float)
 
 def _frozen_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        frozen: Mapping[str, Any] = _frozen(claims)
+        return MappingProxyType(
+            {
+                # Many sessions are kept, and all have the same claims.
+                sys.intern(key): item if isinstance(item, _ATOMS) else _frozen(item)
+                for key, item in claims.items()
+            }
+        )
     except RecursionError:
         raise InvalidToken("the access token's claims are nested too deeply") from None
-    return frozen
 
 
 def _frozen(value: Any) -> Any:
     """Return JSON that nobody can change: a session is shared between requests."""
     if isinstance(value, dict):
-        return MappingProxyType(
-            {
-                # Many sessions are kept, and all have the same claims.
-                sys.intern(key): item if isinstance(item, _ATOMS) else _frozen(item)
-                for key, item in value.items()
-            }
-        )
+        return MappingProxyType({key: _frozen(item) for key, item in value.items()})
     if isinstance(value, list):
         return tuple(
-            [item if isinstance(item, str) else _frozen(item) for item in value]
+            [item if isinstance(item, _ATOMS) else _frozen(item) for item in value]
         )
     return value
 

@@ -127,7 +127,7 @@ def _is_for_rs256(jwk: Mapping[str, object]) -> bool:
 
 
 def _drops_key(old: _JWKSet, new: _JWKSet) -> bool:
-    """Tell whether a token that ``old`` verified could fail with ``new``."""
+    """Tell whether a key that ``old`` verified tokens with is withdrawn or replaced."""
     return any(
         [key.key for key in old.matching(kid)] != [key.key for key in new.matching(kid)]
         for kid in {key.key_id for key in old.keys}
@@ -414,8 +414,8 @@ def _translate(error: Exception) -> AuthKitError:
 def _decode(token: str, key: jwt.PyJWK) -> dict[str, Any]:
     """Return the claims of a token that this key has signed.
 
-    ``Exception`` here and below, because PyJWT has let others than its own escape from
-    hostile tokens: ``OverflowError``, ``RecursionError``, ``TypeError``,
+    ``Exception``, wherever PyJWT is called, because it has let others than its own
+    escape from hostile tokens: ``OverflowError``, ``RecursionError``, ``TypeError``,
     ``UnicodeError``.
     """
     try:

@@ -142,7 +142,7 @@ def ask_app(
     level = logging.WARNING if error.code in _WARNED else logging.INFO
     log.log(level, "a sign-in failed (%s): %s", error.code, error)
     hook = context.options.on_error
-    answer = None if hook is None else hook(error, context.environ)
+    answer = None if hook is None else hook(error, context.app_environ)
     return None if answer is None else with_headers(answer, error.headers)
 
 

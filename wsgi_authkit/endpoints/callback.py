@@ -168,7 +168,7 @@ def _run_hook(
         authentication_method=answer.authentication_method,
         organization_id=answer.organization_id,
         state=result.state,
-        environ=context.environ,
+        environ=context.app_environ,
     )
     replacement = hook(event)
     if replacement is None:
@@ -226,7 +226,7 @@ def _without_verifier(
     Who is signed in goes on to where the flow wanted to. Otherwise sign-in starts anew,
     once.
     """
-    found = identify(context.service, context.options, context.environ)
+    found = identify(context.service, context.options, context.app_environ)
     context.change(found)
     return_to = context.links.return_path(flow.return_path if flow else None)
     if found.session:
