@@ -200,13 +200,14 @@ export interface AuthKit {
    *
    * While it cannot be renewed, an older one until it expires.
    *
-   * @throws AuthKitError There is none, and nobody can say why.
+   * @throws AuthKitError There is none, and nobody can say why. `"session_changed"`:
+   *   somebody else has signed in meanwhile, and a token is for who has asked for it.
    */
   getAccessToken(): Promise<string | undefined>;
   /**
    * Return a new access token, and renew the session with it.
    *
-   * @throws AuthKitError There is none.
+   * @throws AuthKitError There is none, or it is another person's by now.
    */
   refresh(): Promise<string | undefined>;
   /** Return the claims of a good token, none for nobody. They are not verified here. */
