@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from wsgi_authkit import AuthKitConfig
 from wsgi_authkit.seal import IronEncryption
 from wsgi_authkit.session import dump_payload, parse_payload
 from wsgi_authkit.testing import FakeWorkOS, serve
+from wsgi_authkit.tokens import read_unverified_claims
 
 PASSWORD: Final = "a cookie password for the benchmarks, long enough"
 CLIENT_ID: Final = "client_01JZ8E6T"
@@ -77,6 +78,13 @@ class SessionMaker:
     def make(self, count: int) -> list[MadeSession]:
         """Return new sessions."""
         return [self._make() for _ in range(count)]
+
+    def another(self, session: MadeSession) -> MadeSession:
+        """Return another session of the same person, which the fake WorkOS forgets."""
+        self._made += 1
+        claims = read_unverified_claims(session.token)
+        token = self.workos.sign({**claims, "sid": f"session_{self._made:030}"})
+        return replace(session, payload={**session.payload, "accessToken": token})
 
     def seal(self, session: MadeSession) -> str:
         """Return a cookie of a session; every call returns another one."""
