@@ -865,3 +865,24 @@ def test_change_in_an_app_that_is_mounted_inside_is_seen_by_it() -> None:
     run(site.middleware, environ(path="/blog/", headers={"Cookie": cookie_of(site)}))
 
     assert seen == [AnonymousSession()]
+
+
+def test_headers_that_are_no_list_are_not_lost() -> None:
+    """Against PEP 3333, and servers take them."""
+    own = ("Content-Type", "text/plain")
+    seen: list[Header] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", (header for header in [own]))  # type: ignore[arg-type]
+        return []
+
+    def note(status: str, headers: list[Header], *_: object) -> Any:
+        seen.extend(headers)
+
+    site = make_site(app)
+    site.sign_in()
+    site.middleware._app = app  # without the validator, which refuses them
+    site.middleware(navigation(cookie_of(site)), note)
+
+    assert own in seen
+    assert ("Cache-Control", CACHE_CONTROL) in seen

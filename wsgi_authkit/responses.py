@@ -281,6 +281,9 @@ def private(
 
     :param on_public: Called where shared caches were asked to keep the response.
     """
+    if type(headers) is not list:
+        # PEP 3333 asks for one; an app that is wrong about that keeps its headers.
+        headers = list(headers)
     for header in headers:
         if header[0] in _HARMLESS:
             continue

@@ -602,7 +602,9 @@ class TokenVerifier:
         key = self.key_set.find_key(kid, may_fetch=may_fetch)
         claims = _decode(token, key) if known is _UNKNOWN else _decode_known(token, key)
         # Only of a token that was verified, so strangers can put nothing there.
-        if known is _UNKNOWN and len(self._headers) < _MAX_HEADERS:
+        if known is _UNKNOWN:
+            if len(self._headers) >= _MAX_HEADERS:
+                self._headers.clear()
             self._headers[header] = kid
         _validate_types(claims)
         self._validate_origin(claims)
