@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit import AuthKitMiddleware
 from wsgi_authkit.errors import InvalidToken
-from wsgi_authkit.tokens import KeySet, TokenVerifier
+from wsgi_authkit.key_set import KeySet
+from wsgi_authkit.tokens import TokenVerifier
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

@@ -8,11 +8,11 @@ import pytest
 
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.errors import APIUnavailable, KeySetUnavailable
+from wsgi_authkit.key_set import KeySet
 from wsgi_authkit.stores import MemoryStore, Store
 from wsgi_authkit.stores.key_archive import LIFETIME, LedgerKeyArchive
 from wsgi_authkit.stores.ledger import Ledger
 from wsgi_authkit.testing import Clock, FakeWorkOS
-from wsgi_authkit.tokens import KeySet
 
 CLIENT_ID = "client_test"
 PASSWORD = "a cookie password for the tests, long enough"

@@ -26,6 +26,7 @@ LAYERS: Final = (
         "cookies",
         "paths",
         "patterns",
+        "key_set",
         "tokens",
         "transport",
         "breaker",

@@ -14,6 +14,7 @@ from tests.harness import PASSWORD, make_config
 from wsgi_authkit import InvalidClaim, Session, TokenExpired
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.envelope import Envelope
+from wsgi_authkit.key_set import KeySet
 from wsgi_authkit.refresh import RefreshCoordinator
 from wsgi_authkit.seal import IronEncryption, seal, unseal
 from wsgi_authkit.session import dump_payload, make_session, parse_payload
@@ -23,7 +24,7 @@ from wsgi_authkit.session_storage import CookieSessionStorage
 from wsgi_authkit.stores import MemoryStore
 from wsgi_authkit.stores.ledger import Ledger
 from wsgi_authkit.testing import Clock, FakeUser, FakeWorkOS
-from wsgi_authkit.tokens import KeySet, TokenVerifier, is_token_expiring
+from wsgi_authkit.tokens import TokenVerifier, is_token_expiring
 
 #: Seconds after which an access token of 300 has expired, with the leeway.
 EXPIRED = 310

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from tests.harness import make_config
 from wsgi_authkit.errors import APIUnavailable
+from wsgi_authkit.key_set import KeySet
 from wsgi_authkit.seal import IronEncryption, looks_sealed
 from wsgi_authkit.session import AnonymousSession
 from wsgi_authkit.session_reader import SealedSession, SessionReader
 from wsgi_authkit.session_storage import CookieSessionStorage
 from wsgi_authkit.testing import Clock, FakeUser, FakeWorkOS
-from wsgi_authkit.tokens import KeySet, TokenVerifier
+from wsgi_authkit.tokens import TokenVerifier
 
 VECTORS = json.loads(
     (Path(__file__).with_name("vectors") / "seals.json").read_text("utf-8")

@@ -39,11 +39,9 @@ from wsgi_authkit.errors import (
     TokenNotYetValid,
     UnknownKey,
 )
+from wsgi_authkit.key_set import ALGORITHMS, MAX_DOCUMENT, KeySet
 from wsgi_authkit.tokens import (
-    ALGORITHMS,
-    MAX_DOCUMENT,
     MAX_TOKEN,
-    KeySet,
     TokenVerifier,
     is_token_expiring,
     read_unverified_claims,
@@ -1108,7 +1106,7 @@ def test_outage_is_logged_once_a_minute(
 ) -> None:
     endpoint.error = unavailable()
 
-    with caplog.at_level(logging.WARNING, logger="wsgi_authkit.tokens"):
+    with caplog.at_level(logging.WARNING, logger="wsgi_authkit.key_set"):
         for _ in range(12):
             with pytest.raises(KeySetUnavailable):
                 key_set.find_key("key-1")

@@ -39,6 +39,7 @@ from wsgi_authkit.errors import (
     BadSeal,
     InvalidToken,
 )
+from wsgi_authkit.key_set import KeySet
 from wsgi_authkit.refresh import RefreshCoordinator
 from wsgi_authkit.results import (
     AuthorizationResult,
@@ -76,7 +77,7 @@ from wsgi_authkit.sign_in import SignIn
 from wsgi_authkit.stores import Store, check_store, open_store
 from wsgi_authkit.stores.key_archive import LedgerKeyArchive
 from wsgi_authkit.stores.ledger import Ledger
-from wsgi_authkit.tokens import KeySet, TokenVerifier
+from wsgi_authkit.tokens import TokenVerifier
 
 if TYPE_CHECKING:
     import requests

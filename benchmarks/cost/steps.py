@@ -14,9 +14,10 @@ from jwt.utils import base64url_decode
 
 from benchmarks.cost.rounds import Run
 from benchmarks.cost.sessions import PASSWORD, MadeSession, SessionMaker
+from wsgi_authkit.key_set import KeySet
 from wsgi_authkit.seal import IronEncryption
 from wsgi_authkit.session import make_session, parse_payload
-from wsgi_authkit.tokens import KeySet, TokenVerifier
+from wsgi_authkit.tokens import TokenVerifier
 
 
 def steps(maker: SessionMaker, sessions: Sequence[MadeSession]) -> dict[str, Run]:

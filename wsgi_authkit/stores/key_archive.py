@@ -16,7 +16,7 @@ _KIND, _ONLY = "keys", ""
 
 
 class LedgerKeyArchive:
-    """A :class:`~wsgi_authkit.tokens.KeyArchive` in the ledger.
+    """A :class:`~wsgi_authkit.key_set.KeyArchive` in the ledger.
 
     The ledger's values are encrypted: who writes the store cannot plant a key.
     """
