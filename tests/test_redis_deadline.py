@@ -354,7 +354,7 @@ def test_many_threads_take_turns_with_a_few_connections() -> None:
                 connection.sendall(b"$-1\r\n")
 
         barrier = threading.Barrier(100)
-        succeeded = []
+        succeeded: list[bool] = []
 
         def work() -> None:
             barrier.wait()
