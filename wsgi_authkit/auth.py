@@ -307,7 +307,7 @@ class Auth:
         """
         return self._context.service.api
 
-    def _answer(
+    def _begin_response(
         self,
         status: str,
         headers: list[Header],

@@ -360,7 +360,7 @@ class AuthKitMiddleware:
         environ[SESSION_KEY] = session
         if remote_user is not None:
             publish(environ, session, remote_user)
-        return self._app(environ, auth._answer)
+        return self._app(environ, auth._begin_response)
 
     def _answer(
         self,
@@ -415,7 +415,7 @@ class AuthKitMiddleware:
         app = self._app if is_let_in else context.ask_to_sign_in()
         if changed:
             app = session_changed()
-        return app(environ, auth._answer)
+        return app(environ, auth._begin_response)
 
     @staticmethod
     def _log_request(

@@ -23,7 +23,7 @@ from wsgi_authkit.links import Links
 from wsgi_authkit.marker import no_marker_headers
 from wsgi_authkit.options import Options
 from wsgi_authkit.redirect_uris import RedirectURIs
-from wsgi_authkit.results import AuthResult, RefreshOutcome
+from wsgi_authkit.results import AuthResult, RefreshOutcome, as_result
 from wsgi_authkit.service import AuthKitService
 from wsgi_authkit.session import AnonymousSession, Reason
 from wsgi_authkit.session_storage import CookieSessionStorage
@@ -68,10 +68,7 @@ def identify(
 ) -> AuthResult:
     """Return what :func:`find_session` finds, as a result in any case."""
     at = service.clock()
-    found = find_session(service, options, environ, at)
-    if isinstance(found, AuthResult):
-        return found
-    return AuthResult(session=found, at=at)
+    return as_result(find_session(service, options, environ, at), at)
 
 
 def is_for_another_session(service: AuthKitService, environ: WSGIEnvironment) -> bool:

@@ -27,6 +27,14 @@ class AuthResult:
     at: float = 0.0
 
 
+def as_result(found: Session | AnonymousSession | AuthResult, at: float) -> AuthResult:
+    """Return a result, also of a session that there is nothing else to tell about.
+
+    :param at: When the request came, in Unix seconds.
+    """
+    return found if isinstance(found, AuthResult) else AuthResult(session=found, at=at)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadersResult:
     """Headers to send."""

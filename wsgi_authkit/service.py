@@ -48,6 +48,7 @@ from wsgi_authkit.results import (
     HeadersResult,
     RefreshOutcome,
     SignOutResult,
+    as_result,
 )
 from wsgi_authkit.seal import Encryption, IronEncryption, looks_sealed
 from wsgi_authkit.session import (
@@ -338,9 +339,7 @@ class AuthKitService:
             },
             at,
         )
-        if isinstance(found, AuthResult):
-            return found
-        return AuthResult(session=found, at=at)
+        return as_result(found, at)
 
     def identify(
         self,
