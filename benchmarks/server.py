@@ -1,8 +1,10 @@
 """Requests a second and latency under Gunicorn, with the middleware and without.
 
-All servers run at the same time and are loaded by turns, in an order that is drawn anew
-in each round. Where the system can, the servers stay on one core and the generator of
-the load on another. Each app is compared with the same one unwrapped, with the same
+An app and what it is compared with are served at the same time and loaded by turns, in
+an order that is drawn anew in each round. Their servers are started anew as well: where
+a process happens to lie in memory makes up to 2 % for as long as it lives. Where the
+system can, the servers stay on one core and the generator of the load on another. Each
+app is compared with the same one unwrapped, with the same
 ``Cookie`` headers; somebody signed in is one of 100 people. *The minimum* is that of
 ``per_request``: written by hand, it adds two headers where the middleware adds four.
 
@@ -16,17 +18,18 @@ import os
 import random
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TypeVar
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.cost.load import CONNECTIONS, Generator, Load, generator, stay_on
+from benchmarks.cost.load import CONNECTIONS, Load, generator, stay_on
 from benchmarks.cost.report import Bar, machine, print_table, print_verdict, versions
 from benchmarks.cost.rounds import spread
 from benchmarks.cost.sessions import WITHOUT_SESSION, SessionMaker
@@ -40,6 +43,10 @@ WORKERS: Final[Mapping[str, Sequence[str]]] = {
 }
 APPS: Final = ("bare", "least", "wrapped", "flask", "flask_least", "flask_wrapped")
 PEOPLE: Final = 100
+#: Seconds of load, after its start, in which a server is not measured.
+WARMING: Final = 0.3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +72,34 @@ CASES: Final = (
 )
 
 
-class Site:
-    """The servers of one kind of worker, and the loads that they had."""
+def compared() -> list[list[Case]]:
+    """Return the cases by what they are compared with."""
+    by_unwrapped: dict[str, list[Case]] = {}
+    for case in CASES:
+        by_unwrapped.setdefault(case.unwrapped, []).append(case)
+    return list(by_unwrapped.values())
 
-    def __init__(self, worker: str, servers: Mapping[str, Server]) -> None:
+
+def _shuffled(values: Sequence[T]) -> list[T]:
+    return random.sample(values, len(values))
+
+
+class Site:
+    """What the servers of one kind of worker have done, round after round."""
+
+    def __init__(self, worker: str) -> None:
         self.worker = worker
-        self._servers = servers
         self.loads: dict[str, list[Load]] = {case.name: [] for case in CASES}
         #: Microseconds of CPU for a request; empty where nobody says.
         self.cpu: dict[str, list[float]] = {case.name: [] for case in CASES}
 
-    def load(
-        self, case: Case, generate: Generator, cookies: Sequence[bytes], seconds: float
-    ) -> None:
-        """Load the server of a case."""
-        server = self._servers[case.app]
+    def load(self, server: Server, case: Case, generate: Callable[[int], Load]) -> None:
+        """Load the server of a case.
+
+        :param generate: Loads what is served on a port.
+        """
         before = _cpu_nanoseconds(server.process.pid)
-        load = generate(server.port, cookies, seconds)
+        load = generate(server.port)
         if before is not None:
             used = (_cpu_nanoseconds(server.process.pid) or 0) - before
             self.cpu[case.name].append(used / 1000 / load.count)
@@ -94,16 +112,22 @@ class Site:
         """Return the requests a second."""
         return statistics.median(load.rate for load in self.loads[name])
 
+    def ratios(self, case: Case) -> list[float]:
+        """Return the requests a second of a case, of the same app unwrapped.
+
+        One for each round, in which both were loaded within seconds: what a machine
+        does meanwhile changes more from minute to minute.
+        """
+        loads, others = self.loads[case.name], self.loads[case.unwrapped]
+        return [one.rate / other.rate for one, other in zip(loads, others, strict=True)]
+
     def ratio(self, case: Case) -> float:
-        """Return the requests a second of a case, of the same app unwrapped."""
-        return self.rate(case.name) / self.rate(case.unwrapped)
+        """Return the median of :meth:`ratios`."""
+        return statistics.median(self.ratios(case))
 
     def row(self, case: Case) -> list[str]:
         """Return the row of a case in the table."""
-        loads, others = self.loads[case.name], self.loads[case.unwrapped]
-        ratios = [
-            one.rate / other.rate for one, other in zip(loads, others, strict=True)
-        ]
+        loads, ratios = self.loads[case.name], self.ratios(case)
         cpu = self.cpu[case.name]
         return [
             f"{self.worker}: {case.name}",
@@ -131,25 +155,24 @@ def _cpu_nanoseconds(master: int) -> int | None:
 
 
 @contextmanager
-def sites(settings: Mapping[str, str]) -> Iterator[list[Site]]:
-    """Run a Gunicorn for every app and kind of worker."""
+def servers(
+    worker: str, cases: Sequence[Case], settings: Mapping[str, str]
+) -> Iterator[list[Server]]:
+    """Run a Gunicorn for every case."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
 
-        def serve(app: str, options: Sequence[str]) -> Server:
+        def serve(app: str) -> Server:
             port = free_port()
             command = [
                 *(sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}"),
-                *("--worker-tmp-dir", str(folder), *options),
+                *("--worker-tmp-dir", str(folder), *WORKERS[worker]),
                 f"benchmarks.cost.site:{app}()",
             ]
             private = {**settings, "XDG_RUNTIME_DIR": str(folder)}
             return stack.enter_context(running(command, port, folder, private))
 
-        yield [
-            Site(worker, {app: serve(app, options) for app in APPS})
-            for worker, options in WORKERS.items()
-        ]
+        yield [serve(case.app) for case in cases]
 
 
 def bars(by_worker: Mapping[str, Site]) -> list[Bar]:
@@ -184,17 +207,16 @@ def measure(rounds: int, seconds: float, cores: Sequence[int]) -> int:
         generate = stack.enter_context(generator(other))
         # Servers inherit it.
         stay_on(own)
-        found = stack.enter_context(sites(settings))
-        turns = [(site, case) for site in found for case in CASES]
-        for site, case in turns:
-            site.load(case, generate, cookies[case.signed_in], 0.5)
-        for site, case in turns:
-            site.loads[case.name].clear()
-            site.cpu[case.name].clear()
+        found = [Site(worker) for worker in WORKERS]
         for _ in range(rounds):
-            random.shuffle(turns)
-            for site, case in turns:
-                site.load(case, generate, cookies[case.signed_in], seconds)
+            for site, cases in _shuffled([(s, c) for s in found for c in compared()]):
+                load = partial(generate, cookies=cookies[cases[0].signed_in])
+                with servers(site.worker, cases, settings) as started:
+                    turns = [*zip(started, cases, strict=True)]
+                    for server, _ in turns:
+                        load(server.port, seconds=WARMING)
+                    for server, case in _shuffled(turns):
+                        site.load(server, case, partial(load, seconds=seconds))
     rows = [site.row(case) for site in found for case in CASES]
     header = ("app", "requests/s", "of unwrapped", "spread", "p50 ms", "p99 ms")
     print_table([*header, "CPU us"], rows)
@@ -207,8 +229,8 @@ def measure(rounds: int, seconds: float, cores: Sequence[int]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and return 0 if every bar is reached."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of a turn")
     parser.add_argument("--quick", action="store_true", help="3 rounds of 0.3 s")
     options = parser.parse_args(arguments)
     for name in ("gunicorn", "flask"):

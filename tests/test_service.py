@@ -1115,8 +1115,8 @@ QUIET = """
     loaded = {"requests", "urllib3", "webob", "redis", "sqlite3"} & set(sys.modules)
     assert not loaded, loaded
     assert not made, made
-    assert service._process.states == {}
-    assert service._process.cache is None
+    assert service.process.states == {}
+    assert service.process.recall("", 0.0) is None
 """
 
 DEBUGGED = """

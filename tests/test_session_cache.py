@@ -47,6 +47,7 @@ class Bench:
     def __init__(self, size: int = 4, **options: Any) -> None:
         self.now, self.ticks = NOW, 0.0
         self.cache = SessionCache(
+            "wos-session",
             size,
             clock=lambda: self.now,
             monotonic=lambda: self.ticks,
@@ -413,8 +414,9 @@ FORKS = """
 
     site = Site()
     service = site.new_process(store="memory:")
+    recall = lambda cookies: service.recall(cookies)[0]
     cookies = site.cookie()
-    assert service.with_auth(cookies).session and service.recall(cookies)[0]
+    assert service.with_auth(cookies).session and recall(cookies)
     if {knows_nothing}:
         from wsgi_authkit import service as module
         module._processes.clear()
@@ -423,11 +425,11 @@ FORKS = """
         if {knows_nothing}:
             # Another browser comes first, and has to be verified.
             service.with_auth(site.cookie())
-        before, _ = service.recall(cookies)
-        after = service.with_auth(cookies).session and service.recall(cookies)[0]
+        before = recall(cookies)
+        after = service.with_auth(cookies).session and recall(cookies)
         os._exit(0 if before is None and after else 1)
     _, status = os.waitpid(pid, 0)
-    assert service.recall(cookies)[0]
+    assert recall(cookies)
     sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -542,6 +544,20 @@ def test_quick_look_reads_what_the_careful_one_reads() -> None:
             assert session_candidates(header, "wos-session") == [quick], header
 
     assert answered > 1000
+
+
+def test_look_up_reads_what_the_reader_reads() -> None:
+    """Word for word: it has the rules of :func:`sole_cookie` once more."""
+    bench = Bench(size=8)
+    values = ["Fe26.2*" + "a" * 40, "value", "1.value"]
+    sessions = {value: bench.keep(value, sid=value) for value in values}
+    found = 0
+    for header in headers(values, 10_000):
+        expected = sessions.get(sole_cookie(header, "wos-session") or "")
+        assert bench.cache.recall(header, bench.now) is expected, header
+        found += expected is not None
+
+    assert found > 300
 
 
 def test_kept_sessions_change_no_answer() -> None:

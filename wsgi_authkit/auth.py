@@ -13,7 +13,7 @@ from wsgi_authkit.api_keys import APIKey, parse_bearer
 from wsgi_authkit.app_responses import AppResponses
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.request_context import RequestContext
-from wsgi_authkit.responses import private
+from wsgi_authkit.responses import HARMLESS, PRIVATE_AND_VARY, private
 from wsgi_authkit.results import RefreshOutcome
 from wsgi_authkit.session import AnonymousSession, Session
 
@@ -36,7 +36,6 @@ class Auth:
         "_as_it_came",
         "_at",
         "_environ",
-        "_headers_sent",
         "_is_private",
         "_made",
         "_responses",
@@ -44,29 +43,16 @@ class Auth:
         "_start_response",
     )
 
-    def __init__(
-        self,
-        environ: WSGIEnvironment,
-        as_it_came: WSGIEnvironment,
-        start_response: StartResponse,
-        session: Session | AnonymousSession,
-        at: float,
-        responses: AppResponses,
-        is_private: bool,
-        made: RequestContext | None = None,
-    ) -> None:
-        self._environ = environ
-        # From before this was in it. What goes by the request reads it; and once the
-        # app can change nothing any more, the other is let go of, see
-        # `RequestSession.let_go`.
-        self._as_it_came = as_it_came
-        self._start_response = start_response
-        self._session = session
-        self._at = at
-        self._responses = responses
-        self._is_private = is_private
-        self._made = made
-        self._headers_sent = False
+    _environ: WSGIEnvironment
+    # From before this was in it. What goes by the request reads it; and once the app
+    # can change nothing any more, the other is let go of, see `RequestSession.let_go`.
+    _as_it_came: WSGIEnvironment
+    _start_response: StartResponse
+    _session: Session | AnonymousSession
+    _at: float
+    _responses: AppResponses
+    _is_private: bool
+    _made: RequestContext | None
 
     def __repr__(self) -> str:
         return f"<Auth {self.session!r}>"
@@ -84,7 +70,7 @@ class Auth:
             self._made = self._responses.make_context(
                 self._environ, self._as_it_came, self._session, self._at
             )
-            self._made.headers_sent = self._headers_sent
+            self._made.headers_sent = self._environ is self._as_it_came
         return self._made
 
     def sign_in_url(self, return_to: str | None = None, **options: Any) -> str:
@@ -320,10 +306,15 @@ class Auth:
         completed, and of any other they are the app's own list.
         """
         if exc_info is None and self._made is None and "401" not in status:
-            self._headers_sent = True
             self._environ = self._as_it_came
             if self._is_private:
-                headers = private(headers, self._responses.log_public)
+                headers = [*headers]
+                for header in headers:
+                    if header[0] not in HARMLESS:
+                        headers = private(headers, self._responses.log_public)
+                        break
+                else:
+                    headers += PRIVATE_AND_VARY
             return self._start_response(status, headers)
         context = self._context
         rewrite = partial(self._responses.rewrite, context)
@@ -333,3 +324,36 @@ class Auth:
             exc_info = None  # a traceback must not keep its own frame alive
             self._environ = self._as_it_came
             context.let_go()
+
+
+def bind(
+    environ: WSGIEnvironment,
+    as_it_came: WSGIEnvironment,
+    start_response: StartResponse,
+    session: Session | AnonymousSession,
+    at: float,
+    responses: AppResponses,
+    is_private: bool,
+    made: RequestContext | None = None,
+) -> Auth:
+    """Return the handle of a request.
+
+    A function, and no ``__init__``: Python calls that one through C, at twice the cost.
+
+    :param as_it_came: A copy of ``environ`` from before there was a handle in it.
+    :param at: When the request came, in Unix seconds.
+    :param is_private: Nobody but who makes the request may be shown the response.
+    """
+    auth = _new(Auth)
+    auth._environ = environ
+    auth._as_it_came = as_it_came
+    auth._start_response = start_response
+    auth._session = session
+    auth._at = at
+    auth._responses = responses
+    auth._is_private = is_private
+    auth._made = made
+    return auth
+
+
+_new: Final = object.__new__

@@ -37,6 +37,10 @@ _CHUNK_COUNTS: Final = frozenset(str(count) for count in range(1, MAX_CHUNKS + 1
 # What is taken off the ends of a value before it is looked at.
 _ODD: Final = frozenset(' \t"')
 
+#: What a ``Cookie`` header has in front of a cookie, its last two characters: nothing,
+#: or what separates cookies (RFC 6265 4.2.1).
+FRONTS: Final = ("", "; ")
+
 # RFC 6265 4.1.1: `token` and `cookie-octet`.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _COOKIE_OCTETS: Final = re.compile(r"[\x21\x23-\x2B\x2D-\x3A\x3C-\x5B\x5D-\x7E]*")
@@ -129,17 +133,13 @@ def sole_cookie(header: str, name: str) -> str | None:
     value. Where :func:`is_written_plainly`, :func:`session_candidates` has the same
     answer, at a multiple of the cost.
     """
-    start = header.find(name)
-    if start < 0:
+    before, found, after = header.partition(name)
+    if not found:
         return ""
-    at = start + len(name) + 1
-    # In front stands nothing, or what separates cookies (RFC 6265 4.2.1).
-    if header[at - 1 : at] != "=" or (start and header[start - 2 : start] != "; "):
+    value, _, rest = after.partition(";")
+    if before[-2:] not in FRONTS or value[:1] != "=" or name in rest:
         return None
-    end = header.find(";", at)
-    if end < 0:
-        return header[at:] or None
-    return None if header.find(name, end) >= 0 else header[at:end] or None
+    return value[1:] or None
 
 
 def is_written_plainly(value: str) -> bool:

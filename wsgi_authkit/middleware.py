@@ -18,7 +18,7 @@ from wsgi_authkit._wsgi import (
 from wsgi_authkit.access import Access, is_preflight
 from wsgi_authkit.api import WorkOSClient
 from wsgi_authkit.app_responses import AppResponses
-from wsgi_authkit.auth import Auth
+from wsgi_authkit.auth import bind
 from wsgi_authkit.authentication import Authentication
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.eager import EAGER_COOKIE
@@ -68,8 +68,9 @@ log = logging.getLogger(__name__)
 _REMEMBERED: Final = 1024
 _REMEMBERED_LENGTH: Final = 256
 
-# Of a SCRIPT_NAME, which with the path makes the whole address.
-_Route: TypeAlias = "tuple[str, Endpoint | None, Access]"
+# Of a SCRIPT_NAME, which with the path makes the whole address; the service, where most
+# requests for it need only a look; what answers it, and what it asks for.
+_Route: TypeAlias = "tuple[str, AuthKitService | None, Endpoint | None, Access]"
 
 
 class AuthKitMiddleware:
@@ -298,7 +299,8 @@ class AuthKitMiddleware:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        # Each line is one of every request; docs/performance.rst has what they cost.
+        # Between two requests these lines leave the processor's caches, so that each
+        # operation counts, and each function still more; see docs/performance.rst.
         remote_user = self._options.remote_user
         if (
             SESSION_CLAIM in environ
@@ -310,45 +312,43 @@ class AuthKitMiddleware:
         route = self._routes.get(path)
         if route is None or route[0] != environ.get("SCRIPT_NAME", ""):
             route = self._find_route(environ.get("SCRIPT_NAME", ""), path)
-        _, endpoint, access = route
+        _, service, endpoint, access = route
         if (
-            endpoint is not None
-            or self._looks_closer
+            service is None
             or environ["REQUEST_METHOD"] == "OPTIONS"
             or SESSION_EXPECTED in environ
         ):
             return self._answer(environ, start_response, endpoint, access)
-        cookies = environ.get("HTTP_COOKIE", "")
-        session: Session | AnonymousSession
+        session: Session | AnonymousSession | None
         if access == "excluded":
             session, at, is_private = EXCLUDED, 0.0, False
         else:
-            service = (self._sites.made or self._sites.site).service
-            named = cookies and service.cookie_name in cookies
-            # Of nobody, nothing is asked that time decides.
-            at = service.clock() if named else 0.0
-            known, values = (
-                service.recall(cookies, at) if named else service.without_cookie
-            )
-            if known is None:
+            cookies = environ.get("HTTP_COOKIE", "")
+            is_named = service.cookie_name in cookies
+            if is_named:
+                at = service.clock()
+                session = service.process.recall(cookies, at)
+            else:
+                # Of nobody, nothing is asked that time decides.
+                at, session = 0.0, service.without_cookie
+            if session is None:
                 at = at or service.clock()
-                result = find_session(service, self._options, environ, at, values)
-                if isinstance(result, AuthResult):
-                    return self._answer(environ, start_response, None, access, result)
-                known = result
-            session = known
+                found = find_session(service, self._options, environ, at)
+                if isinstance(found, AuthResult):
+                    return self._answer(environ, start_response, None, access, found)
+                session = found
             if access == "protected" and not session:
-                result = AuthResult(session=session, at=at)
-                return self._answer(environ, start_response, None, access, result)
+                found = AuthResult(session=session, at=at)
+                return self._answer(environ, start_response, None, access, found)
             is_private = (
-                named
+                is_named
                 or session is not NO_COOKIE
                 or "HTTP_AUTHORIZATION" in environ
-                or (cookies and EAGER_COOKIE in cookies)
+                or EAGER_COOKIE in cookies
             )
         as_it_came = environ.copy()
         # Both keys, so that no outer value shines through.
-        environ[AUTH_KEY] = auth = Auth(
+        environ[AUTH_KEY] = auth = bind(
             environ,
             as_it_came,
             start_response,
@@ -394,7 +394,7 @@ class AuthKitMiddleware:
             service, self._options, environ, as_it_came, result, uris, choice
         )
         responses = self._responses
-        auth = Auth(
+        auth = bind(
             environ,
             as_it_came,
             start_response,
@@ -458,7 +458,9 @@ class AuthKitMiddleware:
         Most requests are for few paths, and what is there never changes.
         """
         endpoint, access = self._judge(script, path)
-        route = (script, endpoint, access)
+        is_asked_more = endpoint is not None or self._looks_closer
+        service = None if is_asked_more else self._sites.site.service
+        route = (script, service, endpoint, access)
         if len(script) + len(path) <= _REMEMBERED_LENGTH:
             if len(self._routes) >= _REMEMBERED:
                 self._routes = {}

@@ -30,7 +30,7 @@ from wsgi_authkit.session_storage import CookieSessionStorage
 from wsgi_authkit.sessions import organization_to_authorize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from wsgiref.types import WSGIEnvironment
 
     from wsgi_authkit.authentication import Authentication
@@ -45,21 +45,18 @@ SESSION_EXPECTED: Final = "HTTP_X_AUTHKIT_SESSION"
 
 
 def find_session(
-    service: AuthKitService,
-    options: Options,
-    environ: WSGIEnvironment,
-    at: float,
-    values: Sequence[str] | None = None,
+    service: AuthKitService, options: Options, environ: WSGIEnvironment, at: float
 ) -> Session | AnonymousSession | AuthResult:
     """Return who makes a request; a refresh on the way is told to the app's hooks.
 
     See :meth:`AuthKitService.identify`.
     """
+    cookies = environ.get("HTTP_COOKIE", "")
+    session, values = service.glance(cookies)
+    if session is not None:
+        return session
     return service.identify(
-        environ.get("HTTP_COOKIE", ""),
-        lambda: _refresh_options(service, options, environ),
-        at,
-        values,
+        cookies, lambda: _refresh_options(service, options, environ), at, values
     )
 
 

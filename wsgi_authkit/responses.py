@@ -34,19 +34,21 @@ _PRIVATE: Final[tuple[Header, ...]] = (
 _TARGETED: Final = frozenset({"edge-control", "surrogate-control", "x-accel-expires"})
 _TARGETED_ENDING: Final = "-cache-control"
 _VARY: Final[Header] = ("Vary", "Cookie")
-_PRIVATE_AND_VARY: Final = (*_PRIVATE, _VARY)
+#: What :func:`private` adds where nothing is replaced.
+PRIVATE_AND_VARY: Final = (*_PRIVATE, _VARY)
 # What is replaced or merged; most responses have nothing of it.
 _RULED: Final = _TARGETED | {"cache-control", "pragma", "expires", "vary"}
 
-# Written like this they need no closer look; any other spelling gets one.
-_HARMLESS: Final = frozenset(
+#: Names of headers that :func:`private` has nothing to do with, as they are usually
+#: spelled.
+HARMLESS: Final = frozenset(
     {"Content-Type", "Content-Length", "Content-Encoding", "ETag", "Location"}
     | {"Last-Modified", "Set-Cookie", "Date", "Server", "X-Content-Type-Options"}
 )
 
 # On everything that the middleware itself answers.
 _COMMON: Final[tuple[Header, ...]] = (
-    *_PRIVATE_AND_VARY,
+    *PRIVATE_AND_VARY,
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
@@ -281,18 +283,13 @@ def private(
 
     :param on_public: Called where shared caches were asked to keep the response.
     """
-    if type(headers) is not list:
-        # PEP 3333 asks for one; an app that is wrong about that keeps its headers.
-        headers = list(headers)
     for header in headers:
-        if header[0] in _HARMLESS:
-            continue
         name = header[0].lower()
         if name in _RULED or name.endswith(_TARGETED_ENDING):
             if on_public is not None and is_public(headers):
                 on_public()
             return _replaced(headers)
-    return [*headers, *_PRIVATE_AND_VARY]
+    return [*headers, *PRIVATE_AND_VARY]
 
 
 def _replaced(headers: list[Header]) -> list[Header]:

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakSet
 
 from wsgi_authkit._wsgi import Header
@@ -110,6 +110,7 @@ class _State:
         self.api_keys = APIKeyValidator(self.api, clock=clock, monotonic=monotonic)
         check = service._revocation_check
         self.cache = SessionCache(
+            config.cookie_name,
             service._session_cache_size,
             max_age=MAX_AGE if check is None else check,
             clock=clock,
@@ -154,25 +155,33 @@ class _State:
         )
 
 
-class _Process:
+#: Returns the session of a ``Cookie`` header at a time, in Unix seconds, if it is kept.
+Recall: TypeAlias = Callable[[str, float], "Session | None"]
+
+
+def _recall_nothing(_cookies: str, _now: float) -> None:
+    """Know of no session."""
+
+
+class Process:
     """What a process has of a service; a fork begins with nothing."""
 
     def __init__(self) -> None:
         self.states: dict[int, _State] = {}
-        #: The cache of the state that was made last. To ask for the process each time
-        #: would be a system call for each request. Where a server forks without Python
-        #: knowing, a child goes on with what it was born with, for 5 minutes at most,
-        #: until anything has to be verified, refreshed or ended.
-        self.cache: SessionCache | None = None
+        #: :meth:`SessionCache.recall` of the state that was made last. To ask for the
+        #: process each time would be a system call for each request. Where a server
+        #: forks without Python knowing, a child goes on with what it was born with, for
+        #: 5 minutes at most, until anything has to be verified, refreshed or ended.
+        self.recall: Recall = _recall_nothing
         _processes.add(self)
 
 
-_processes: Final[WeakSet[_Process]] = WeakSet()
+_processes: Final[WeakSet[Process]] = WeakSet()
 
 
 def _forget_caches() -> None:
     for process in _processes:
-        process.cache = None
+        process.recall = _recall_nothing
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
@@ -240,12 +249,10 @@ class AuthKitService:
         )
         #: The name of the session cookie.
         self.cookie_name = config.cookie_name
-        #: What :meth:`recall` has of a request in whose cookies that name is nowhere.
-        self.without_cookie = (
-            None if self._plain_storage is None else NO_COOKIE,
-            None,
-        )
-        self._process = _Process()
+        #: Whom :meth:`glance` finds in cookies that have that name nowhere.
+        self.without_cookie = None if self._plain_storage is None else NO_COOKIE
+        #: What this process has.
+        self.process = Process()
         # One for each other redirect URI. This one is not in it: a service of one URI
         # would refer to itself, and its connections close whenever the cycle is found.
         self._variants: dict[str, AuthKitService] = {}
@@ -259,12 +266,13 @@ class AuthKitService:
 
     @property
     def _state(self) -> _State:
-        process, pid = self._process, os.getpid()
+        process, pid = self.process, os.getpid()
         state = process.states.get(pid)
         if state is None:
             # `setdefault` is atomic: all threads go on with the same object.
             state = process.states.setdefault(pid, _State(self))
-            process.cache = state.cache
+            if self._plain_storage is not None:
+                process.recall = state.cache.recall
         return state
 
     @property
@@ -356,7 +364,7 @@ class AuthKitService:
         :param describe: Returns the options of :meth:`with_auth`. Called only if there
             is more to do than to open a cookie: few requests bring a session that is
             due, or over.
-        :param values: What :meth:`recall` has found.
+        :param values: What :meth:`glance` has found.
         """
 
         def ask() -> tuple[Visit, RefreshContext]:
@@ -379,18 +387,19 @@ class AuthKitService:
         :param cookies: The ``Cookie`` header, which may be empty.
         :param now: The time, in Unix seconds, for who has just asked for it.
         """
+        kept = self.process.recall(cookies, self.clock() if now is None else now)
+        return self.glance(cookies) if kept is None else (kept, None)
+
+    def glance(
+        self, cookies: str
+    ) -> tuple[Session | AnonymousSession | None, list[str] | None]:
+        """Return the same as :meth:`recall`, of a request whose session is not kept."""
         storage = self._plain_storage
         if storage is None:
             return None, None
         value = sole_cookie(cookies, self.cookie_name)
         if not value:
             return (None if value is None else NO_COOKIE), None
-        cache = self._process.cache
-        if cache is None:  # one with nothing in it is false as well
-            cache = self._state.cache
-        session = cache.get(value, now)
-        if session is not None:
-            return session, None
         # Those that are kept were read with care: they are written plainly.
         if not is_written_plainly(value):
             return None, None

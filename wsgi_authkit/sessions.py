@@ -101,7 +101,7 @@ class Sessions:
         """
         if values is None:
             values = self._reader.candidates(cookies)
-            seen = self._cache.get(values[0], at) if len(values) == 1 else None
+            seen = self._cache.get(values[0]) if len(values) == 1 else None
             if seen is not None:
                 return seen
         sole = values[0] if len(values) == 1 else None
