@@ -45,6 +45,8 @@ APPS: Final = ("bare", "least", "wrapped", "flask", "flask_least", "flask_wrappe
 PEOPLE: Final = 100
 #: Seconds of load, after its start, in which a server is not measured.
 WARMING: Final = 0.3
+#: Times that each server of a round is loaded.
+TURNS: Final = 3
 
 T = TypeVar("T")
 
@@ -115,8 +117,8 @@ class Site:
     def ratios(self, case: Case) -> list[float]:
         """Return the requests a second of a case, of the same app unwrapped.
 
-        One for each round, in which both were loaded within seconds: what a machine
-        does meanwhile changes more from minute to minute.
+        One for each turn, in which both were loaded within a second or two: what a
+        machine does meanwhile changes more from minute to minute.
         """
         loads, others = self.loads[case.name], self.loads[case.unwrapped]
         return [one.rate / other.rate for one, other in zip(loads, others, strict=True)]
@@ -215,7 +217,9 @@ def measure(rounds: int, seconds: float, cores: Sequence[int]) -> int:
                     turns = [*zip(started, cases, strict=True)]
                     for server, _ in turns:
                         load(server.port, seconds=WARMING)
-                    for server, case in _shuffled(turns):
+                    for server, case in [
+                        t for _ in range(TURNS) for t in _shuffled(turns)
+                    ]:
                         site.load(server, case, partial(load, seconds=seconds))
     rows = [site.row(case) for site in found for case in CASES]
     header = ("app", "requests/s", "of unwrapped", "spread", "p50 ms", "p99 ms")
@@ -229,20 +233,23 @@ def measure(rounds: int, seconds: float, cores: Sequence[int]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and return 0 if every bar is reached."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of a turn")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 0.3 s")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=0.3, help="of a turn")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 0.2 s")
     options = parser.parse_args(arguments)
     for name in ("gunicorn", "flask"):
         if missing(name):
             parser.exit(2, f"{name} is not installed; make bench installs it\n")
-    rounds, seconds = (3, 0.3) if options.quick else (options.rounds, options.seconds)
+    rounds, seconds = (3, 0.2) if options.quick else (options.rounds, options.seconds)
     affinity = getattr(os, "sched_getaffinity", None)
     cores = sorted(affinity(0)) if affinity else []
     print("Requests a second under Gunicorn, one worker\n")
     print(machine())
     print(versions("wsgi-authkit", "gunicorn", "flask", "cryptography", "pyjwt"))
-    print(f"{CONNECTIONS} connections, {rounds} rounds of {seconds} s for each app;")
+    print(
+        f"{CONNECTIONS} connections; {rounds} rounds in which each app is served anew"
+    )
+    print(f"and loaded {TURNS} times for {seconds} s, by turns;")
     where = "each on a core of its own" if len(cores) > 1 else "on any core"
     print(f"servers and generator {where}\n")
     return measure(rounds, seconds, cores)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import logging
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -74,13 +78,52 @@ def test_exported_names_are_sorted_and_each_there_once() -> None:
 def test_exported_names_are_all_that_the_package_offers() -> None:
     offered = [
         name
-        for name, member in vars(wsgi_authkit).items()
+        for name in dir(wsgi_authkit)
         if is_public(name)
-        and not inspect.ismodule(member)
+        and not inspect.ismodule(member := getattr(wsgi_authkit, name))
         and getattr(member, "__module__", "").startswith("wsgi_authkit")
     ]
 
-    assert sorted(offered) == wsgi_authkit.__all__
+    assert offered == wsgi_authkit.__all__
+    assert sorted(wsgi_authkit._HOMES) == wsgi_authkit.__all__
+
+
+def test_type_checkers_find_each_name_where_it_comes_from() -> None:
+    tree = ast.parse(Path(wsgi_authkit.__file__).read_text("utf-8"))
+    told = {
+        alias.name: node.module.removeprefix("wsgi_authkit.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if node.module.startswith("wsgi_authkit.")
+    }
+
+    assert told == wsgi_authkit._HOMES
+
+
+def test_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'wsgi_authkit' has no attribute 'nope'"):
+        wsgi_authkit.nope  # noqa: B018
+
+
+LOADS: Final = """
+import sys
+import wsgi_authkit
+
+def loaded():
+    return [name for name in sys.modules if name.startswith(("wsgi_authkit.", "jwt"))]
+
+assert loaded() == [], loaded()
+assert "AuthKitMiddleware" in dir(wsgi_authkit)
+from wsgi_authkit import APIError
+assert loaded() == ["wsgi_authkit.errors"], loaded()
+assert vars(wsgi_authkit)["APIError"] is APIError
+"""
+
+
+def test_package_loads_a_name_when_it_is_used() -> None:
+    """With what that needs: an error needs no more than the errors."""
+    subprocess.run([sys.executable, "-c", LOADS], check=True, timeout=60)
 
 
 def test_every_error_is_exported() -> None:
