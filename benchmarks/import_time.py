@@ -99,10 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     print_table(["import", "ms", "spread", "/ needed", "MiB in all"], rows)
     early = [name for name in LATER if name in modules[MIDDLEWARE]]
-    ratio = medians[PACKAGE] / medians[NEEDED]
     return print_verdict(
         [
-            Bar(f"{PACKAGE} / {NEEDED}", ratio, 1.3, 1.15),
+            *(
+                Bar(f"{name} / {NEEDED}", medians[name] / medians[NEEDED], 1.3, 1.15)
+                for name in (PACKAGE, MIDDLEWARE)
+            ),
             Bar(f"of {', '.join(LATER)} imported", len(early), 0, digits=0),
         ]
     )

@@ -1116,7 +1116,7 @@ QUIET = """
     assert not loaded, loaded
     assert not made, made
     assert service.process.states == {}
-    assert service.process.recall("", 0.0) is None
+    assert service.process.recall.__name__ == "_recall_nothing"
 """
 
 DEBUGGED = """

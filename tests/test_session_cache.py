@@ -76,6 +76,33 @@ def bench() -> Bench:
     return Bench()
 
 
+def test_value_is_looked_up_whole_also_where_no_cookie_could_hold_it(
+    bench: Bench,
+) -> None:
+    """A storage of one's own may have such values."""
+    first, second = bench.keep("a", sid="1"), bench.keep("a;b", sid="2")
+
+    assert bench.cache.get("a") is first
+    assert bench.cache.get("a;b") is second
+    assert bench.cache.get("a;c") is None
+
+
+@pytest.mark.parametrize("options", [{"eager_auth": True}, {"debug": True}])
+def test_session_is_verified_once_also_where_there_is_more_to_do(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(**options)
+    site.sign_in()
+    site.who()
+    reader = site.middleware.service._state.reader
+    found: list[None] = []
+    monkeypatch.setattr(reader, "find", lambda *_: found.append(None))
+    site.who()
+
+    assert site.who()["user"]
+    assert not found
+
+
 def test_session_that_was_kept_is_shared(bench: Bench) -> None:
     session = bench.keep("value")
 

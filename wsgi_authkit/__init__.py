@@ -160,19 +160,27 @@ _HOMES: Final = {
     "VerifierMissing": "errors",
 }
 
+# ``wsgi_authkit.errors`` after a mere ``import wsgi_authkit``.
+_MODULES: Final = frozenset(_HOMES.values()) | {"stores"}
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-def __getattr__(name: str) -> Any:
-    """Return a public name, from the module that has it (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    # The next one finds it here.
-    globals()[name] = value
-    return value
+# Type checkers would take any name for a good one.
+if not TYPE_CHECKING:
 
+    def __getattr__(name: str) -> Any:
+        """Return a public name, or a module, when it is first used (PEP 562)."""
+        home = _HOMES.get(name)
+        if home is not None:
+            value = getattr(import_module(f"{__name__}.{home}"), name)
+        elif name in _MODULES:
+            value = import_module(f"{__name__}.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # The next one finds it here.
+        globals()[name] = value
+        return value
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

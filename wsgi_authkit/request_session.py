@@ -47,9 +47,10 @@ SESSION_EXPECTED: Final = "HTTP_X_AUTHKIT_SESSION"
 def find_session(
     service: AuthKitService, options: Options, environ: WSGIEnvironment, at: float
 ) -> Session | AnonymousSession | AuthResult:
-    """Return who makes a request; a refresh on the way is told to the app's hooks.
+    """Return who makes a request whose session is not kept.
 
-    See :meth:`AuthKitService.identify`.
+    A refresh on the way is told to the app's hooks. See
+    :meth:`AuthKitService.identify`.
     """
     cookies = environ.get("HTTP_COOKIE", "")
     session, values = service.glance(cookies)
@@ -63,9 +64,11 @@ def find_session(
 def identify(
     service: AuthKitService, options: Options, environ: WSGIEnvironment
 ) -> AuthResult:
-    """Return what :func:`find_session` finds, as a result in any case."""
+    """Return who makes a request, also one whose session is kept."""
     at = service.clock()
-    return as_result(find_session(service, options, environ, at), at)
+    kept = service.process.recall(environ.get("HTTP_COOKIE", ""), at)
+    found = kept or find_session(service, options, environ, at)
+    return as_result(found, at)
 
 
 def is_for_another_session(service: AuthKitService, environ: WSGIEnvironment) -> bool:

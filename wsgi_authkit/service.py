@@ -271,8 +271,9 @@ class AuthKitService:
         if state is None:
             # `setdefault` is atomic: all threads go on with the same object.
             state = process.states.setdefault(pid, _State(self))
-            if self._plain_storage is not None:
-                process.recall = state.cache.recall
+        # Also of a state from before: the system gives process ids out again.
+        if self._plain_storage is not None:
+            process.recall = state.cache.recall
         return state
 
     @property

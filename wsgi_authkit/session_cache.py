@@ -102,7 +102,12 @@ class SessionCache:
 
         :param value: The whole value; it is compared and not only hashed.
         """
-        return self.recall(f"{self._start}{value}", self._clock())
+        entry = self._entries.get(value)
+        if entry is None:
+            return None
+        session, since, until, deadline = entry
+        is_good = since <= self._clock() < until and self._monotonic() < deadline
+        return session if is_good else None
 
     def ticket(self) -> Ticket:
         """Return what :meth:`put` asks for, to be taken before anything is verified."""
