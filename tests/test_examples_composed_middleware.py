@@ -28,7 +28,10 @@ def site(tmp_path: Path) -> Iterator[str]:
     with (
         output.open("wb") as stream,
         subprocess.Popen(
-            [sys.executable, str(EXAMPLE), f"--port={port}"],
+            [
+                *(sys.executable, str(EXAMPLE)),
+                *(f"--port={port}", f"--workos-port={free_port()}"),
+            ],
             stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=tmp_path,
@@ -36,12 +39,19 @@ def site(tmp_path: Path) -> Iterator[str]:
         ) as process,
     ):
         try:
-            until(lambda: "Open http://" in output.read_text("utf-8"))
+            until(lambda: has_started(process, output))
             yield f"http://localhost:{port}"
         finally:
             process.send_signal(signal.SIGINT)
             status = process.wait(30)
     assert status == 0, output.read_text("utf-8")
+
+
+def has_started(process: subprocess.Popen[bytes], output: Path) -> bool:
+    """Say whether the example serves; one that has ended fails the test."""
+    text = output.read_text("utf-8")
+    assert process.poll() is None, text
+    return "Open http://" in text
 
 
 def test_person_signs_in_through_the_composed_middleware(site: str) -> None:
