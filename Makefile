@@ -4,7 +4,7 @@
 #   make demo    an example on localhost; APP=flask, pyramid, bottle, django or wsgi
 #   make example NAME=custom_flows    one of the other examples
 #   make bench   what the package promises, measured, beside what is used today; all of
-#                it takes 20 minutes, BENCH=per_request, import_time, server, scale,
+#                it takes 25 minutes, BENCH=per_request, import_time, server, scale,
 #                store_cost or refresh_race (which needs redis-server) runs one of them
 
 PYTHON ?= python3
