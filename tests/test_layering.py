@@ -48,6 +48,7 @@ LAYERS: Final = (
         "session_refresher",
         "sessions",
         "sign_in",
+        "process",
     ),
     ("service",),
     (

@@ -1157,7 +1157,7 @@ result["own state"] = in_child(lambda: harness.middleware.api is not api)
 result["parent keeps its state"] = harness.middleware.api is api
 
 base = harness.workos.base_url + "/"
-session = harness.middleware.service._http
+session = harness.middleware.api._transport._http
 gate = Gate(session.get_adapter(base))
 session.mount(base, gate)
 harness.clock.advance(EXPIRED)

@@ -1103,6 +1103,7 @@ QUIET = """
     threading.Thread.start = lambda self: made.append(self)
 
     from wsgi_authkit import AuthKitConfig, AuthKitMiddleware, AuthKitService
+    from wsgi_authkit.process import recall_nothing
 
     config = AuthKitConfig(
         client_id="client_test",
@@ -1115,8 +1116,8 @@ QUIET = """
     loaded = {"requests", "urllib3", "webob", "redis", "sqlite3"} & set(sys.modules)
     assert not loaded, loaded
     assert not made, made
-    assert service.process.states == {}
-    assert service.process.recall.__name__ == "_recall_nothing"
+    assert service.process._states == {}
+    assert service.process.recall is recall_nothing
 """
 
 DEBUGGED = """

@@ -445,7 +445,7 @@ FORKS = """
     cookies = site.cookie()
     assert service.with_auth(cookies).session and recall(cookies)
     if {knows_nothing}:
-        from wsgi_authkit import service as module
+        from wsgi_authkit import process as module
         module._processes.clear()
     pid = os.fork()
     if pid == 0:

@@ -18,17 +18,16 @@ has been used.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import WeakSet
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from wsgi_authkit._wsgi import Header
 from wsgi_authkit.api import WorkOSClient
-from wsgi_authkit.api_keys import APIKey, APIKeyValidator
+from wsgi_authkit.api_keys import APIKey
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import Flow
 from wsgi_authkit.config import AuthKitConfig
@@ -39,8 +38,7 @@ from wsgi_authkit.errors import (
     BadSeal,
     InvalidToken,
 )
-from wsgi_authkit.key_set import KeySet
-from wsgi_authkit.refresh import RefreshCoordinator
+from wsgi_authkit.process import Process, State
 from wsgi_authkit.results import (
     AuthorizationResult,
     AuthResult,
@@ -61,24 +59,18 @@ from wsgi_authkit.session import (
     make_session,
     parse_payload,
 )
-from wsgi_authkit.session_cache import MAX_AGE, SessionCache
-from wsgi_authkit.session_details import Organization, SessionDetails
+from wsgi_authkit.session_details import Organization
 from wsgi_authkit.session_ends import CLOCK_SKEW
-from wsgi_authkit.session_reader import SessionReader
 from wsgi_authkit.session_refresher import (
     OnNotRefreshed,
     OnRefreshed,
     RefreshContext,
-    SessionRefresher,
     ignore,
 )
 from wsgi_authkit.session_storage import Cookies, CookieSessionStorage, SessionStorage
-from wsgi_authkit.sessions import Sessions, Visit
+from wsgi_authkit.sessions import Visit
 from wsgi_authkit.sign_in import SignIn
-from wsgi_authkit.stores import Store, check_store, open_store
-from wsgi_authkit.stores.key_archive import LedgerKeyArchive
-from wsgi_authkit.stores.ledger import Ledger
-from wsgi_authkit.tokens import TokenVerifier
+from wsgi_authkit.stores import Store, check_store
 
 if TYPE_CHECKING:
     import requests
@@ -87,105 +79,6 @@ log = logging.getLogger(__name__)
 
 #: Verified sessions that a process keeps unless it is told otherwise: about 8 MB.
 SESSION_CACHE_SIZE: Final = 1024
-
-
-class _State:
-    """What belongs to one process: connections, keys, coordination."""
-
-    def __init__(self, service: AuthKitService) -> None:
-        config, clock = service.config, service.clock
-        encryption, storage = service.encryption, service.storage
-        # Who brings a clock of their own moves all the time there is with it.
-        monotonic = time.monotonic if clock is time.time else clock
-        self.api = WorkOSClient(
-            config, http=service._http, clock=clock, monotonic=monotonic
-        )
-        self.ledger = Ledger(
-            open_store(service._store, clock=clock),
-            service.envelope,
-            config.client_id,
-            monotonic=monotonic,
-        )
-        self.details = SessionDetails(self.api, self.ledger, monotonic=monotonic)
-        self.api_keys = APIKeyValidator(self.api, clock=clock, monotonic=monotonic)
-        check = service._revocation_check
-        self.cache = SessionCache(
-            config.cookie_name,
-            service._session_cache_size,
-            max_age=MAX_AGE if check is None else check,
-            clock=clock,
-            monotonic=monotonic,
-        )
-        self.verifier = TokenVerifier(
-            key_set=KeySet(
-                self.api.fetch_jwks,
-                archive=LedgerKeyArchive(self.ledger),
-                on_withdrawal=self.cache.clear,
-                clock=clock,
-            ),
-            clock=clock,
-            issuers=config.issuers,
-            client_id=config.client_id,
-        )
-        self.coordinator = RefreshCoordinator(self.ledger, clock=clock)
-        self.reader = SessionReader(
-            storage,
-            encryption,
-            self.verifier,
-            self.coordinator.ends.has_ended,
-            cookie_name=config.cookie_name,
-            clock=clock,
-        )
-        self.refresher = SessionRefresher(
-            self.api,
-            self.verifier,
-            encryption,
-            self.coordinator,
-            self.reader,
-            clock=clock,
-        )
-        self.sessions = Sessions(
-            storage,
-            self.coordinator,
-            self.reader,
-            self.refresher,
-            self.cache,
-            buffer=service._refresh_buffer,
-            clock=clock,
-        )
-
-
-#: Returns the session of a ``Cookie`` header at a time, in Unix seconds, if it is kept.
-Recall: TypeAlias = Callable[[str, float], "Session | None"]
-
-
-def _recall_nothing(_cookies: str, _now: float) -> None:
-    """Know of no session."""
-
-
-class Process:
-    """What a process has of a service; a fork begins with nothing."""
-
-    def __init__(self) -> None:
-        self.states: dict[int, _State] = {}
-        #: :meth:`SessionCache.recall` of the state that was made last. To ask for the
-        #: process each time would be a system call for each request. Where a server
-        #: forks without Python knowing, a child goes on with what it was born with, for
-        #: 5 minutes at most, until anything has to be verified, refreshed or ended.
-        self.recall: Recall = _recall_nothing
-        _processes.add(self)
-
-
-_processes: Final[WeakSet[Process]] = WeakSet()
-
-
-def _forget_caches() -> None:
-    for process in _processes:
-        process.recall = _recall_nothing
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_forget_caches)
 
 
 class AuthKitService:
@@ -235,11 +128,6 @@ class AuthKitService:
         self.storage: SessionStorage = storage or CookieSessionStorage(
             config, plausible=None if encryption else looks_sealed
         )
-        self._store = store
-        self._http = http
-        self._refresh_buffer = refresh_buffer
-        self._session_cache_size = session_cache_size
-        self._revocation_check = revocation_check
         # Of other storages nobody knows where they read.
         self._plain_storage = (
             self.storage
@@ -251,8 +139,23 @@ class AuthKitService:
         self.cookie_name = config.cookie_name
         #: Whom :meth:`glance` finds in cookies that have that name nowhere.
         self.without_cookie = None if self._plain_storage is None else NO_COOKIE
-        #: What this process has.
-        self.process = Process()
+        #: What this process has: connections, keys, kept sessions.
+        self.process = Process(
+            partial(
+                State,
+                config,
+                encryption=self.encryption,
+                envelope=self.envelope,
+                storage=self.storage,
+                store=store,
+                http=http,
+                clock=clock,
+                refresh_buffer=refresh_buffer,
+                session_cache_size=session_cache_size,
+                revocation_check=revocation_check,
+            ),
+            recalls=self._plain_storage is not None,
+        )
         # One for each other redirect URI. This one is not in it: a service of one URI
         # would refer to itself, and its connections close whenever the cycle is found.
         self._variants: dict[str, AuthKitService] = {}
@@ -265,16 +168,8 @@ class AuthKitService:
         return self._state.api
 
     @property
-    def _state(self) -> _State:
-        process, pid = self.process, os.getpid()
-        state = process.states.get(pid)
-        if state is None:
-            # `setdefault` is atomic: all threads go on with the same object.
-            state = process.states.setdefault(pid, _State(self))
-        # Also of a state from before: the system gives process ids out again.
-        if self._plain_storage is not None:
-            process.recall = state.cache.recall
-        return state
+    def _state(self) -> State:
+        return self.process.state
 
     @property
     def _sign_in(self) -> SignIn:
