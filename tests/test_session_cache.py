@@ -16,7 +16,7 @@ from tests.sites import CACHE_CONTROL, EXPIRING, cookie_of, make_site, navigatio
 from tests.test_request_session import Site as SwitchingSite
 from tests.test_service import run_python
 from tests.test_session_reader import CountingEncryption
-from wsgi_authkit import AuthKitService
+from wsgi_authkit import AuthKitConfig, AuthKitService
 from wsgi_authkit.cookies import (
     COOKIE_BUDGET,
     is_written_plainly,
@@ -520,6 +520,27 @@ def test_storage_of_ones_own_is_asked_at_every_request() -> None:
     assert response.json()["user"]
     assert response.header("Cache-Control") == CACHE_CONTROL
     assert run(site.middleware, navigation("x=y")).json()["reason"] == "no_cookie"
+
+
+class AnotherName(CookieSessionStorage):
+    """Keeps sessions in a cookie of another name than the configured one."""
+
+    def __init__(self, config: AuthKitConfig) -> None:
+        super().__init__(replace(config, cookie_name="elsewhere"), looks_sealed)
+
+
+def test_where_a_storage_of_ones_own_does_not_read_nobody_is_found() -> None:
+    """A session that it has brought must not come in by another way."""
+    site = make_site(session_storage=AnotherName)
+    site.sign_in()
+    cookie = site.client.jar.get("elsewhere")
+    assert cookie is not None
+    for _ in range(2):
+        good = run(site.middleware, navigation(f"elsewhere={cookie.value}"))
+        other = run(site.middleware, navigation(f"wos-session={cookie.value}"))
+
+        assert good.json()["user"]
+        assert not other.json()["user"]
 
 
 def test_storage_of_ones_own_is_told_when_a_request_came() -> None:
