@@ -63,6 +63,13 @@ class Bench:
         self.cache.put(self.cache.ticket(), value, session, NOW + until)
         return session
 
+    def find(self, value: str) -> Session | None:
+        """Look for a value, in both of the ways that there are."""
+        session = self.cache.get(value)
+        recalled = self.cache.recall(f"wos-session={value}", self.now)
+        assert recalled is session
+        return session
+
 
 def session_of(sid: str) -> Session:
     user = {"id": "user_1"}
@@ -106,53 +113,87 @@ def test_session_is_verified_once_also_where_there_is_more_to_do(
 def test_session_that_was_kept_is_shared(bench: Bench) -> None:
     session = bench.keep("value")
 
-    assert bench.cache.get("value") is session
+    assert bench.find("value") is session
 
 
 def test_whole_value_is_compared(bench: Bench) -> None:
     bench.keep("value")
 
-    assert bench.cache.get("valuE") is None
-    assert bench.cache.get("value2") is None
+    assert bench.find("valuE") is None
+    assert bench.find("value2") is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked"),
+    [
+        ("a" + "x" * 64, "b" + "x" * 64),
+        ("a" + "x" * 64, "x" * 64),
+        ("x" * 64, "a" + "x" * 64),
+    ],
+)
+def test_value_that_ends_alike_is_another_one(
+    bench: Bench, kept: str, asked: str
+) -> None:
+    """The end is what values are looked for by."""
+    session = bench.keep(kept)
+
+    assert bench.find(kept) is session
+    assert bench.find(asked) is None
+
+
+def test_of_values_that_end_alike_the_last_is_kept() -> None:
+    bench = Bench(size=100)
+    for number in range(VALUES_OF_ONE):
+        bench.keep(f"value{number}", sid="1")
+    bench.keep("a" + "x" * 64, sid="2")
+    session = bench.keep("b" + "x" * 64, sid="1")
+
+    assert bench.find("b" + "x" * 64) is session
+    assert bench.find("a" + "x" * 64) is None
+    assert len(bench.cache) == VALUES_OF_ONE
+    for sid in ("1", "2"):
+        bench.cache.drop(sid)
+    assert bench.cache._keys == {}
+    assert bench.cache._characters == 0
 
 
 def test_session_ends_with_its_token(bench: Bench) -> None:
     bench.keep("value", until=100)
     bench.pass_time(99)
-    assert bench.cache.get("value")
+    assert bench.find("value")
     bench.pass_time(1)
 
-    assert bench.cache.get("value") is None
+    assert bench.find("value") is None
 
 
 def test_session_ends_after_five_minutes(bench: Bench) -> None:
     bench.keep("value")
     bench.pass_time(MAX_AGE - 1)
-    assert bench.cache.get("value")
+    assert bench.find("value")
     bench.pass_time(1)
 
-    assert bench.cache.get("value") is None
+    assert bench.find("value") is None
 
 
 def test_clock_that_is_set_back_ends_a_session(bench: Bench) -> None:
     bench.keep("value")
     bench.now -= 1
 
-    assert bench.cache.get("value") is None
+    assert bench.find("value") is None
 
 
 def test_clock_that_stands_still_keeps_no_session_alive(bench: Bench) -> None:
     bench.keep("value", until=100)
     bench.ticks += 100
 
-    assert bench.cache.get("value") is None
+    assert bench.find("value") is None
 
 
 def test_clock_that_is_set_forward_ends_a_session(bench: Bench) -> None:
     bench.keep("value", until=100)
     bench.now += 100
 
-    assert bench.cache.get("value") is None
+    assert bench.find("value") is None
 
 
 def test_session_that_is_over_is_not_kept(bench: Bench) -> None:
@@ -166,8 +207,8 @@ def test_all_sessions_are_forgotten_at_once(bench: Bench) -> None:
     bench.keep("other", "session_2")
     bench.cache.clear()
 
-    assert bench.cache.get("value") is bench.cache.get("other") is None
-    assert bench.cache._values == {}
+    assert bench.find("value") is bench.find("other") is None
+    assert bench.cache._keys == {}
     assert bench.cache._characters == 0
 
 
@@ -186,7 +227,7 @@ def test_session_that_is_dropped_meanwhile_does_not_come_back(bench: Bench) -> N
     bench.cache.drop("session_1")
     bench.cache.put(ticket, "value", session_of("session_1"), NOW + 100)
 
-    assert bench.cache.get("value") is None
+    assert bench.find("value") is None
 
 
 def test_dropped_session_is_forgotten_by_all_of_its_cookies(bench: Bench) -> None:
@@ -195,8 +236,8 @@ def test_dropped_session_is_forgotten_by_all_of_its_cookies(bench: Bench) -> Non
     other = bench.keep("three", "session_2")
     bench.cache.drop("session_1")
 
-    assert bench.cache.get("one") is bench.cache.get("two") is None
-    assert bench.cache.get("three") is other
+    assert bench.find("one") is bench.find("two") is None
+    assert bench.find("three") is other
 
 
 def test_oldest_goes_first(bench: Bench) -> None:
@@ -204,8 +245,8 @@ def test_oldest_goes_first(bench: Bench) -> None:
         bench.keep(f"value{number}", f"session_{number % 2}")
 
     assert len(bench.cache) == 4
-    assert bench.cache.get("value0") is None
-    assert bench.cache.get("value4")
+    assert bench.find("value0") is None
+    assert bench.find("value4")
 
 
 def test_session_that_is_kept_again_is_kept_longer(bench: Bench) -> None:
@@ -214,7 +255,7 @@ def test_session_that_is_kept_again_is_kept_longer(bench: Bench) -> None:
     bench.keep("value")
     bench.pass_time(200)
 
-    assert bench.cache.get("value")
+    assert bench.find("value")
     assert len(bench.cache) == 1
 
 
@@ -224,8 +265,8 @@ def test_one_session_does_not_fill_the_cache() -> None:
     for number in range(200):
         bench.keep(f"value{number}", "session_1")
 
-    assert bench.cache.get("other")
-    assert bench.cache.get("value199")
+    assert bench.find("other")
+    assert bench.find("value199")
     assert len(bench.cache) == 1 + VALUES_OF_ONE
 
 
@@ -233,7 +274,7 @@ def test_session_that_is_kept_again_is_counted_once(bench: Bench) -> None:
     for _ in range(2):
         bench.keep("value")
 
-    assert bench.cache._values == {"session_1": ("value",)}
+    assert bench.cache._keys == {"session_1": ("value",)}
     assert bench.cache._characters == len("value")
 
 
@@ -256,7 +297,7 @@ def test_cache_that_is_off_keeps_nothing(options: dict[str, Any]) -> None:
     bench = Bench(**options)
     bench.keep("value")
 
-    assert bench.cache.get("value") is None
+    assert bench.find("value") is None
 
 
 def test_nothing_is_left_of_what_was_kept(bench: Bench) -> None:
@@ -267,7 +308,7 @@ def test_nothing_is_left_of_what_was_kept(bench: Bench) -> None:
     for number in range(1000):
         bench.cache.drop(f"session_{number}")
 
-    assert bench.cache._values == {}
+    assert bench.cache._keys == {}
     assert bench.cache._characters == 0
 
 

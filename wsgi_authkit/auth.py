@@ -315,7 +315,8 @@ class Auth:
                         break
                 else:
                     headers += PRIVATE_AND_VARY
-            return self._start_response(status, headers)
+            start_response = self._start_response
+            return start_response(status, headers)
         context = self._context
         rewrite = partial(self._responses.rewrite, context)
         try:

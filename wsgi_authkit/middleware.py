@@ -326,8 +326,10 @@ class AuthKitMiddleware:
             cookies = environ.get("HTTP_COOKIE", "")
             is_named = service.cookie_name in cookies
             if is_named:
-                at = service.clock()
-                session = service.process.recall(cookies, at)
+                # Python 3.11 takes a detour for what is called where it is stored.
+                clock, recall = service.clock, service.process.recall
+                at = clock()
+                session = recall(cookies, at)
             else:
                 # Of nobody, nothing is asked that time decides.
                 at, session = 0.0, service.without_cookie
@@ -360,7 +362,8 @@ class AuthKitMiddleware:
         environ[SESSION_KEY] = session
         if remote_user is not None:
             publish(environ, session, remote_user)
-        return self._app(environ, auth._begin_response)
+        app = self._app
+        return app(environ, auth._begin_response)
 
     def _answer(
         self,
