@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Iterator
@@ -192,6 +193,23 @@ def test_clock_that_stands_still_keeps_no_session_alive(bench: Bench) -> None:
 def test_clock_that_is_set_forward_ends_a_session(bench: Bench) -> None:
     bench.keep("value", until=100)
     bench.now += 100
+
+    assert bench.find("value") is None
+
+
+@pytest.mark.parametrize("end", [math.nan, math.inf])
+def test_session_without_an_end_is_kept_no_longer_than_others(
+    bench: Bench, end: float
+) -> None:
+    bench.keep("value", until=end)
+    bench.pass_time(MAX_AGE)
+
+    assert bench.find("value") is None
+
+
+def test_time_that_is_no_number_is_after_every_end(bench: Bench) -> None:
+    bench.keep("value")
+    bench.now = math.nan
 
     assert bench.find("value") is None
 
@@ -624,7 +642,7 @@ def headers(values: list[str], count: int) -> Iterator[str]:
 
 def test_quick_look_reads_what_the_careful_one_reads() -> None:
     answered = 0
-    for header in headers(["Fe26.2*" + "a" * 40, "value", "1.value"], 10_000):
+    for header in headers(["Fe26.2*" + "a" * 80, "value", "1.value"], 10_000):
         quick = sole_cookie(header, "wos-session")
         if quick == "":
             assert session_candidates(header, "wos-session") == [], header
@@ -638,7 +656,7 @@ def test_quick_look_reads_what_the_careful_one_reads() -> None:
 def test_look_up_reads_what_the_reader_reads() -> None:
     """Word for word: it has the rules of :func:`sole_cookie` once more."""
     bench = Bench(size=8)
-    values = ["Fe26.2*" + "a" * 40, "value", "1.value"]
+    values = ["Fe26.2*" + "a" * 80, "value", "1.value"]
     sessions = {value: bench.keep(value, sid=value) for value in values}
     found = 0
     for header in headers(values, 10_000):

@@ -315,6 +315,7 @@ class Auth:
                         break
                 else:
                     headers += PRIVATE_AND_VARY
+            # Python 3.11 is slow to call an attribute that is no method.
             start_response = self._start_response
             return start_response(status, headers)
         context = self._context

@@ -326,7 +326,7 @@ class AuthKitMiddleware:
             cookies = environ.get("HTTP_COOKIE", "")
             is_named = service.cookie_name in cookies
             if is_named:
-                # Python 3.11 takes a detour for what is called where it is stored.
+                # Python 3.11 is slow to call an attribute that is no method.
                 clock, recall = service.clock, service.process.recall
                 at = clock()
                 session = recall(cookies, at)
@@ -362,7 +362,7 @@ class AuthKitMiddleware:
         environ[SESSION_KEY] = session
         if remote_user is not None:
             publish(environ, session, remote_user)
-        app = self._app
+        app = self._app  # a variable as above
         return app(environ, auth._begin_response)
 
     def _answer(

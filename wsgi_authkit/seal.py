@@ -71,6 +71,9 @@ class Encryption(Protocol):
     def seal(self, value: Mapping[str, object], *, ttl: int = 0) -> str:
         """Return ``value`` encrypted and authenticated, as cookie and URL text.
 
+        Its last 64 characters should be different each time: a process looks for the
+        sessions that it keeps by them.
+
         :param ttl: Seconds until it expires, 0 for never.
         """
         ...
