@@ -163,7 +163,7 @@ class AuthKitMiddleware:
         :class:`~wsgi_authkit.stores.Store`. Processes that do not see one file system
         need Redis.
     :param session_cache_size: Verified sessions that each process keeps, by cookie
-        value, for 5 minutes at most, at about 7 KB each. A request of one that is kept
+        value, for 5 minutes at most, at about 8 KB each. A request of one that is kept
         costs a look-up. 0 keeps none.
     :param revocation_check: Seconds after which the store is asked again whether a
         session that is kept was signed out, or refreshed, elsewhere; 0 asks at every
