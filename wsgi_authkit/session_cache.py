@@ -30,7 +30,7 @@ VALUES_OF_ONE: Final = 4
 # text, which is new with each request, takes as long as all the rest. Who appends
 # something to a seal can choose its end; then the last one is kept, and the other is
 # verified again.
-_KEY: Final = slice(-64, None)
+_END: Final = slice(-64, None)
 
 #: When somebody began to verify a cookie, in changes since the process started.
 Ticket: TypeAlias = int
@@ -89,7 +89,7 @@ class SessionCache:
         """
         before, _, after = cookies.partition(self._start)
         value, _, rest = after.partition(";")
-        entry = self._entries.get(value[_KEY])
+        entry = self._entries.get(value[_END])
         if (
             entry is None
             or entry[0] != value
@@ -109,7 +109,7 @@ class SessionCache:
 
         :param value: The whole value; all of it is compared, not only its end.
         """
-        entry = self._entries.get(value[_KEY])
+        entry = self._entries.get(value[_END])
         if entry is None or entry[0] != value:
             return None
         _, session, since, until, deadline = entry
@@ -134,10 +134,10 @@ class SessionCache:
         with self._lock:
             if ticket != self._changes:
                 return
-            key, of = value[_KEY], session.session_id
+            key, session_id = value[_END], session.session_id
             if key in self._entries:
                 self._remove(key)
-            if len(keys := self._keys.get(of, ())) >= VALUES_OF_ONE:
+            if len(keys := self._keys.get(session_id, ())) >= VALUES_OF_ONE:
                 self._remove(keys[0])
             while self._is_full(len(value)):
                 if not self._entries:
@@ -145,7 +145,7 @@ class SessionCache:
                 self._remove(next(iter(self._entries)))
             self._entries[key] = entry
             self._characters += len(value)
-            self._keys[of] = (*self._keys.get(of, ()), key)
+            self._keys[session_id] = (*self._keys.get(session_id, ()), key)
 
     def drop(self, session_id: str) -> None:
         """Forget a session, also one that somebody is verifying at this moment."""
