@@ -79,6 +79,9 @@ class Cookies:
     def __init__(self, maker: SessionMaker, sessions: Sequence[MadeSession]) -> None:
         values = [maker.seal(session) for session in sessions]
         self.session = [cookie_header(value) for value in values]
+        # PyJWT reads and verifies a token whose header was not accepted before.
+        changed = [maker.with_new_header(session) for session in sessions]
+        self.new_header = [cookie_header(maker.seal(session)) for session in changed]
         self.chunked = [_in_chunks(value) for value in values]
         # As long as a good one, with a MAC that is none.
         self.forged = [cookie_header(_forged(value)) for value in values]
@@ -113,11 +116,13 @@ def cases_of(maker: SessionMaker, cookies: Cookies) -> list[Case]:
 
 def _least(maker: SessionMaker, cookies: Cookies) -> list[Case]:
     warm, cold = (ours.least(maker, keep=keep) for keep in (True, False))
+    by_pyjwt = ours.least(maker, keep=False, make_verifier=minimum.pyjwt_verifier)
     return _cases(
         LEAST,
         minimum.KEY,
         ("warm", warm, cookies.session, True),
         ("cold", cold, cookies.session, True),
+        ("cold, by PyJWT's decode", by_pyjwt, cookies.session, True),
         ("no Cookie header", warm, [None], False),
         ("other cookies only", warm, [WITHOUT_SESSION], False),
         ("forged cookie", warm, cookies.forged, False),
@@ -135,6 +140,7 @@ def _ours(maker: SessionMaker, cookies: Cookies) -> list[Case]:
         ("warm", warm, cookies.session, True),
         ("warm, in two chunks", ours.wrapped(maker), cookies.chunked, True),
         ("cold", cold, cookies.session, True),
+        ("cold, by PyJWT's decode", cold, cookies.new_header, True),
         ("cold, the default store asked", with_store, cookies.session, True),
         ("no Cookie header", warm, [None], False),
         ("other cookies only", warm, [WITHOUT_SESSION], False),

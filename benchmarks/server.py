@@ -6,9 +6,10 @@ a process happens to lie in memory makes up to 2 % for as long as it lives. Wher
 system can, the servers stay on one core and the generator of the load on another.
 
 Each app is compared with the same one unwrapped, with the same ``Cookie`` headers: of
-one person, or of a hundred by turns, *many people*; the bars are for both. *The
-minimum* is that of ``per_request``: written by hand, it adds two headers where the
-middleware adds four.
+one person, or of a hundred by turns, *many people*. *The minimum* is that of
+``per_request``, written by hand: with the two headers that it has there, or with *our
+headers*, the four of the middleware. Nothing that adds those can be faster; with many
+people, whose sessions are cold for both, the middleware is measured by that.
 
 Run it with ``make bench BENCH=server``; ``--quick`` takes few and short rounds.
 """
@@ -65,19 +66,29 @@ class Case:
     unwrapped: str
 
 
+#: The minimum with the headers of the middleware.
+ALIKE: Final = "the minimum, our headers"
+
 CASES: Final = (
     Case("bare app", "bare", 1, "bare app"),
     Case("the minimum, signed in", "least", 1, "bare app"),
+    Case(f"{ALIKE}, signed in", "least_alike", 1, "bare app"),
     Case("wrapped, signed in", "wrapped", 1, "bare app"),
     Case("bare app, many people", "bare", MANY, "bare app, many people"),
-    Case("the minimum, many people", "least", MANY, "bare app, many people"),
+    Case(f"{ALIKE}, many people", "least_alike", MANY, "bare app, many people"),
     Case("wrapped, many people", "wrapped", MANY, "bare app, many people"),
     Case("bare app, other cookies only", "bare", 0, "bare app, other cookies only"),
     Case("wrapped, anonymous", "wrapped", 0, "bare app, other cookies only"),
     Case("Flask", "flask", 1, "Flask"),
-    Case("Flask in the minimum, signed in", "flask_least", 1, "Flask"),
+    Case(f"Flask in {ALIKE}, signed in", "flask_least_alike", 1, "Flask"),
     Case("Flask wrapped, signed in", "flask_wrapped", 1, "Flask"),
     Case("Flask, many people", "flask", MANY, "Flask, many people"),
+    Case(
+        f"Flask in {ALIKE}, many people",
+        "flask_least_alike",
+        MANY,
+        "Flask, many people",
+    ),
     Case("Flask wrapped, many people", "flask_wrapped", MANY, "Flask, many people"),
 )
 
@@ -122,27 +133,28 @@ class Site:
         """Return the requests a second."""
         return statistics.median(load.rate for load in self.loads[name])
 
-    def ratios(self, case: Case) -> list[float]:
-        """Return the requests a second of a case, of the same app unwrapped.
+    def ratios(self, name: str, other: str) -> list[float]:
+        """Return the requests a second of a case, of another one that it runs beside.
 
         One for each turn, in which both were loaded within a second or two: what a
         machine does meanwhile changes more from minute to minute.
         """
-        loads, others = self.loads[case.name], self.loads[case.unwrapped]
-        return [one.rate / other.rate for one, other in zip(loads, others, strict=True)]
+        loads, others = self.loads[name], self.loads[other]
+        return [one.rate / two.rate for one, two in zip(loads, others, strict=True)]
 
-    def ratio(self, case: Case) -> float:
+    def ratio(self, name: str, other: str) -> float:
         """Return the median of :meth:`ratios`."""
-        return statistics.median(self.ratios(case))
+        return statistics.median(self.ratios(name, other))
 
     def row(self, case: Case) -> list[str]:
         """Return the row of a case in the table."""
-        loads, ratios = self.loads[case.name], self.ratios(case)
+        loads = self.loads[case.name]
+        ratios = self.ratios(case.name, case.unwrapped)
         cpu = self.cpu[case.name]
         return [
             f"{self.worker}: {case.name}",
             f"{self.rate(case.name):.0f}",
-            f"{self.ratio(case):.3f}",
+            f"{statistics.median(ratios):.3f}",
             f"{spread(ratios):.1%}",
             f"{statistics.median(load.p50 for load in loads):.2f}",
             f"{statistics.median(load.p99 for load in loads):.2f}",
@@ -188,25 +200,24 @@ def servers(
 def bars(by_worker: Mapping[str, Site]) -> list[Bar]:
     """Return what has to be reached."""
     wanted = [
-        (worker, f"{app}, {who}", bar, aim)
-        for who in ("signed in", "many people")
-        for worker, app, bar, aim in (
-            ("sync", "wrapped", 0.93, 0.96),
-            ("gthread", "wrapped", 0.90, 0.94),
-            ("gthread", "Flask wrapped", 0.95, 0.97),
-        )
+        ("sync", "wrapped, signed in", "bare app", 0.93, 0.96),
+        ("gthread", "wrapped, signed in", "bare app", 0.90, 0.94),
+        ("gthread", "Flask wrapped, signed in", "Flask", 0.95, 0.97),
     ]
-    cases = {case.name: case for case in CASES}
+    for worker in WORKERS:
+        for app, least in (("", ALIKE), ("Flask ", f"Flask in {ALIKE}")):
+            names = (f"{app}wrapped, many people", f"{least}, many people")
+            wanted.append((worker, *names, 0.95, 0.98))
     return [
         Bar(
-            f"{worker}: {name} / {cases[name].unwrapped}",
-            by_worker[worker].ratio(cases[name]),
+            f"{worker}: {name} / {other}",
+            by_worker[worker].ratio(name, other),
             bar,
             aim,
             at_least=True,
             digits=3,
         )
-        for worker, name, bar, aim in wanted
+        for worker, name, other, bar, aim in wanted
     ]
 
 

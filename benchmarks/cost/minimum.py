@@ -10,10 +10,11 @@ import hmac
 import json
 import time
 from binascii import a2b_base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import jwt
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 KEY: Final = "minimum.session"
 
 _NAME: Final = "wos-session="
-_PRIVATE: Final = ("Cache-Control", "private, no-store")
-_VARY: Final = ("Vary", "Cookie")
+#: The least that keeps a response to somebody out of the caches of others.
+PRIVATE: Final = (("Cache-Control", "private, no-store"), ("Vary", "Cookie"))
 _ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -45,12 +46,17 @@ class MinimalSession:
 
 
 def minimum(
-    app: WSGIApplication, read: Callable[[str], MinimalSession | None], *, keep: bool
+    app: WSGIApplication,
+    read: Callable[[str], MinimalSession | None],
+    *,
+    keep: bool,
+    private: Sequence[tuple[str, str]] = PRIVATE,
 ) -> WSGIApplication:
     """Return an app wrapped in the least.
 
     :param read: Returns the session of a cookie, ``None`` if it is not good.
     :param keep: Read each cookie once (*warm*), or every time (*cold*).
+    :param private: The headers that it adds for who is signed in.
     """
     seen: dict[str, MinimalSession] = {}
 
@@ -81,7 +87,7 @@ def minimum(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None
         ) -> Any:
             if session is not None:
-                headers = [*headers, _PRIVATE, _VARY]
+                headers = [*headers, *private]
             return start_response(status, headers, exc_info)
 
         return app(environ, start)
@@ -89,14 +95,16 @@ def minimum(
     return wrapper
 
 
-def reader(
-    password: str, keys: Mapping[str, RSAPublicKey], issuer: str
-) -> Callable[[str], MinimalSession | None]:
+#: Returns the claims of a token, ``None`` if it is not good.
+Verify: TypeAlias = "Callable[[str], dict[str, Any] | None]"
+
+
+def reader(password: str, verify: Verify) -> Callable[[str], MinimalSession | None]:
     """Return what opens a cookie, verifies the token in it, and returns the session.
 
-    :param keys: By ``kid``.
+    :param verify: What :func:`verifier` or :func:`pyjwt_verifier` returns.
     """
-    unseal, verify = _unsealer(password), _verifier(keys, issuer)
+    unseal = _unsealer(password)
 
     def read(sealed: str) -> MinimalSession | None:
         plaintext = unseal(sealed)
@@ -140,9 +148,11 @@ def _unsealer(password: str) -> Callable[[str], bytes | None]:
     return unseal
 
 
-def _verifier(
-    keys: Mapping[str, RSAPublicKey], issuer: str
-) -> Callable[[str], dict[str, Any] | None]:
+def verifier(keys: Mapping[str, RSAPublicKey], issuer: str) -> Verify:
+    """Return what verifies tokens by hand.
+
+    :param keys: By ``kid``.
+    """
     padding, digest = PKCS1v15(), SHA256()
     #: By the first segment of a token that was good.
     known: dict[str, RSAPublicKey] = {}
@@ -165,6 +175,26 @@ def _verifier(
         claims: dict[str, Any] = json.loads(_decode(content.encode()))
         good = claims["iss"] == issuer and claims["exp"] > time.time()
         return claims if good else None
+
+    return verify
+
+
+def pyjwt_verifier(keys: Mapping[str, RSAPublicKey], issuer: str) -> Verify:
+    """Return what has PyJWT verify them; each header is read once.
+
+    :param keys: By ``kid``.
+    """
+    known: dict[str, RSAPublicKey] = {}
+
+    def verify(token: str) -> dict[str, Any] | None:
+        segment = token.partition(".")[0]
+        try:
+            key = known.get(segment) or keys[jwt.get_unverified_header(token)["kid"]]
+            claims = jwt.decode(token, key, ["RS256"], issuer=issuer)
+        except (KeyError, jwt.InvalidTokenError):
+            return None
+        known[segment] = key
+        return claims
 
     return verify
 

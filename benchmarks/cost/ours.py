@@ -6,14 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 from jwt import PyJWK
 
-from benchmarks.cost.minimum import MinimalSession, minimum, reader
+from benchmarks.cost.minimum import (
+    MinimalSession,
+    Verify,
+    minimum,
+    reader,
+    verifier,
+)
 from benchmarks.cost.requests import hello
 from benchmarks.cost.sessions import PASSWORD, SessionMaker
 from wsgi_authkit import AuthKitMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import TypeAlias
     from wsgiref.types import WSGIApplication
+
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    MakeVerifier: TypeAlias = Callable[[Mapping[str, RSAPublicKey], str], Verify]
 
 #: Where the app finds the session.
 KEY = "authkit.session"
@@ -29,13 +40,17 @@ def wrapped(maker: SessionMaker, **options: Any) -> AuthKitMiddleware:
     return AuthKitMiddleware(hello, maker.config(), **{**defaults, **options})
 
 
-def least(maker: SessionMaker, *, keep: bool) -> WSGIApplication:
+def least(
+    maker: SessionMaker, *, keep: bool, make_verifier: MakeVerifier = verifier
+) -> WSGIApplication:
     """Return the app that does nothing in the minimum."""
-    return minimum(hello, minimal_reader(maker), keep=keep)
+    return minimum(hello, minimal_reader(maker, make_verifier), keep=keep)
 
 
-def minimal_reader(maker: SessionMaker) -> Callable[[str], MinimalSession | None]:
+def minimal_reader(
+    maker: SessionMaker, make_verifier: MakeVerifier = verifier
+) -> Callable[[str], MinimalSession | None]:
     """Return the minimum's reader of cookies."""
     keys = [PyJWK(jwk) for jwk in maker.workos.jwk_set()["keys"]]
     by_kid = {str(key.key_id): key.key for key in keys}
-    return reader(PASSWORD, by_kid, maker.workos.settings.issuer)
+    return reader(PASSWORD, make_verifier(by_kid, maker.workos.settings.issuer))

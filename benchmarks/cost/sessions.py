@@ -86,6 +86,13 @@ class SessionMaker:
         token = self.workos.sign({**claims, "sid": f"session_{self._made:030}"})
         return replace(session, payload={**session.payload, "accessToken": token})
 
+    def with_new_header(self, session: MadeSession) -> MadeSession:
+        """Return the same session, with a token header that no other token has."""
+        self._made += 1
+        claims = read_unverified_claims(session.token)
+        token = self.workos.sign(claims, {"number": self._made})
+        return replace(session, payload={**session.payload, "accessToken": token})
+
     def seal(self, session: MadeSession) -> str:
         """Return a cookie of a session; every call returns another one."""
         return self._encryption.seal(session.payload)

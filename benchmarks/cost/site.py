@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from jwt import PyJWK
 
-from benchmarks.cost.minimum import minimum, reader
+from benchmarks.cost.minimum import PRIVATE, minimum, reader, verifier
 from benchmarks.cost.requests import hello
 from wsgi_authkit import AuthKitConfig, AuthKitMiddleware
+from wsgi_authkit.responses import PRIVATE_AND_VARY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from wsgiref.types import WSGIApplication
 
 
@@ -35,7 +37,12 @@ def wrapped() -> WSGIApplication:
 
 def least() -> WSGIApplication:
     """Return the app that does nothing in the minimum."""
-    return _in_least(hello)
+    return _in_least(hello, PRIVATE)
+
+
+def least_alike() -> WSGIApplication:
+    """Return the same with the headers of the middleware."""
+    return _in_least(hello, PRIVATE_AND_VARY)
 
 
 def flask() -> WSGIApplication:
@@ -52,15 +59,17 @@ def flask_wrapped() -> WSGIApplication:
     return AuthKitMiddleware(flask())
 
 
-def flask_least() -> WSGIApplication:
-    """Return the Flask app in the minimum."""
-    return _in_least(flask())
+def flask_least_alike() -> WSGIApplication:
+    """Return the Flask app in the minimum with the headers of the middleware."""
+    return _in_least(flask(), PRIVATE_AND_VARY)
 
 
-def _in_least(app: WSGIApplication) -> WSGIApplication:
+def _in_least(
+    app: WSGIApplication, private: Sequence[tuple[str, str]]
+) -> WSGIApplication:
     config = AuthKitConfig.from_environ()
     document = json.loads(AuthKitMiddleware(app, config).api.fetch_jwks())
     keys = [PyJWK(jwk) for jwk in document["keys"]]
     by_kid = {str(key.key_id): key.key for key in keys}
-    read = reader(config.cookie_password, by_kid, os.environ[ISSUER])
-    return minimum(app, read, keep=True)
+    read = reader(config.cookie_password, verifier(by_kid, os.environ[ISSUER]))
+    return minimum(app, read, keep=True, private=private)
