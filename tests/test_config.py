@@ -244,10 +244,26 @@ def test_credential_with_stray_characters_is_refused(option: str, value: str) ->
 
 def test_api_key_in_the_place_of_the_client_id_is_refused() -> None:
     """The client ID is in the URL of every sign-in."""
-    (problem,) = problems_of(client_id="sk_live_secret", api_key="client_123")
+    (problem,) = problems_of(client_id="sk_live_secret")
 
     assert problem.startswith("client_id (WORKOS_CLIENT_ID) is an API key")
     assert "secret" not in problem
+
+
+def test_client_id_in_the_place_of_the_api_key_is_refused() -> None:
+    (problem,) = problems_of(api_key="client_123")
+
+    assert problem.startswith("api_key (WORKOS_API_KEY) is a client ID")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("client_id", "client_..."), ("api_key", "sk_...")]
+)
+def test_placeholder_of_the_documentation_is_refused(option: str, value: str) -> None:
+    (problem,) = problems_of(**{option: value})
+
+    assert problem.startswith(f"{option} (WORKOS_")
+    assert "ends in '...'" in problem
 
 
 @pytest.mark.parametrize("option", ["claim_token", "webhook_secret"])

@@ -384,14 +384,25 @@ def is_loopback(host: str) -> bool:
 
 def _check_credentials(config: AuthKitConfig) -> Iterator[str]:
     for option in ("client_id", "api_key"):
-        if not getattr(config, option):
+        value = getattr(config, option)
+        if not value:
             yield f"{_label(option)} is missing; copy it from the WorkOS dashboard"
+        elif str(value).endswith("..."):
+            yield (
+                f"{_label(option)} ends in '...' as in the documentation; copy yours "
+                "from the WorkOS dashboard"
+            )
         else:
             yield from _check_visible(config, option)
     if re.fullmatch(r"sk_[!-~]*", str(config.client_id)):
         yield (
             f"{_label('client_id')} is an API key, which every visitor would see; the "
             "client ID of the WorkOS dashboard begins with client_"
+        )
+    if str(config.api_key).startswith("client_"):
+        yield (
+            f"{_label('api_key')} is a client ID, which opens nothing; the API key of "
+            "the WorkOS dashboard begins with sk_"
         )
     for option in ("claim_token", "webhook_secret"):
         if getattr(config, option) is not None:
