@@ -101,9 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     early = [name for name in LATER if name in modules[MIDDLEWARE]]
     return print_verdict(
         [
-            *(
-                Bar(f"{name} / {NEEDED}", medians[name] / medians[NEEDED], 1.3, 1.15)
-                for name in (PACKAGE, MIDDLEWARE)
+            Bar(f"{PACKAGE} / {NEEDED}", medians[PACKAGE] / medians[NEEDED], 1.3, 1.15),
+            # That it does not grow: a dataclass takes Python half a millisecond.
+            Bar(
+                f"{MIDDLEWARE} / {NEEDED}",
+                medians[MIDDLEWARE] / medians[NEEDED],
+                2,
+                1.3,
             ),
             Bar(f"of {', '.join(LATER)} imported", len(early), 0, digits=0),
         ]

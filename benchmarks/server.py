@@ -199,25 +199,25 @@ def servers(
 
 def bars(by_worker: Mapping[str, Site]) -> list[Bar]:
     """Return what has to be reached."""
+    one, many = ", signed in", ", many people"
     wanted = [
-        ("sync", "wrapped, signed in", "bare app", 0.93, 0.96),
-        ("gthread", "wrapped, signed in", "bare app", 0.90, 0.94),
-        ("gthread", "Flask wrapped, signed in", "Flask", 0.95, 0.97),
+        ("sync", "wrapped", "bare app", one, "", 0.93, 0.96),
+        ("gthread", "wrapped", "bare app", one, "", 0.90, 0.94),
+        ("gthread", "Flask wrapped", "Flask", one, "", 0.95, 0.97),
     ]
     for worker in WORKERS:
-        for app, least in (("", ALIKE), ("Flask ", f"Flask in {ALIKE}")):
-            names = (f"{app}wrapped, many people", f"{least}, many people")
-            wanted.append((worker, *names, 0.95, 0.98))
+        for app, least in (("wrapped", ALIKE), ("Flask wrapped", f"Flask in {ALIKE}")):
+            wanted.append((worker, app, least, many, many, 0.95, 0.98))
     return [
         Bar(
-            f"{worker}: {name} / {other}",
-            by_worker[worker].ratio(name, other),
+            f"{worker}: {app} / {other}{who}",
+            by_worker[worker].ratio(f"{app}{who}", f"{other}{others}"),
             bar,
             aim,
             at_least=True,
             digits=3,
         )
-        for worker, name, other, bar, aim in wanted
+        for worker, app, other, who, others, bar, aim in wanted
     ]
 
 
