@@ -10,6 +10,9 @@ is mostly written in:
   more. The slash, or dot, in front belongs to it: ``/docs/:path*`` matches ``/docs``;
 * ``(.*)`` is anything, slashes too.
 
+What other routers and regular expressions write, ``<id>``, ``[id]``, ``^`` or a ``$`` at
+the end, is refused: taken for text, it would match no path and protect nothing.
+
 They match a whole path, decoded, below the point that the app is mounted at. Matching
 takes time in proportion to the path, whatever the pattern: the path is an attacker's,
 and a regular expression made of ``/:a*/x/:b*`` would try every way to divide it.
@@ -30,7 +33,7 @@ _TOKEN: Final = re.compile(
       (?P<prefix>[/.]?)
       (?: : (?P<name>[A-Za-z0-9_]+) (?P<custom>\(\.\*\))? | (?P<any>\(\.\*\)) )
       (?P<modifier>[?*+]?)
-    | (?P<text>[^:(){}\\?*+])
+    | (?!\$\Z) (?P<text>[^:(){}\\?*+<>\[\]^|#])
     """,
     re.VERBOSE,
 )
@@ -179,7 +182,7 @@ def _tokens(pattern: str) -> Iterator[re.Match[str]]:
         if token is None:
             raise ValueError(
                 f"{pattern[position]!r} at {position} is not understood; there are "
-                "text, :name, :name?, :name*, :name+ and (.*)"
+                "text, :name for a segment, :name?, :name*, :name+ and (.*)"
             )
         position = token.end()
         yield token

@@ -20,11 +20,11 @@ const combine = (list, others) => list.flatMap((a) => others.map((b) => `/${a}/$
 
 const parts = [
   "a", "Ab", ":x", ":x?", ":x*", ":x+", "(.*)", ":x(.*)",
-  "a-:x", "a:x?", ":x.:y", ":x.:y?", ":x-:y", "a.:x*", ".:x", "a(.*)", "(.*)b", "$^|[]",
+  "a-:x", "a:x?", ":x.:y", ":x.:y?", ":x-:y", "a.:x*", ".:x", "a(.*)", "(.*)b", "$~@!",
 ];
 const values = [
   "a", "A", "ab", "Ab", "AB", "a-b", "a.b", "a.b.c", "a-b-c", "ab-", "a.", ".a", "-",
-  "a?b", "a#b", "a\u2028b", " ", "\u00e4", "\u00c4", "$^|[]", "...", "a%2fb", "a;b",
+  "a?b", "a#b", "a\u2028b", " ", "\u00e4", "\u00c4", "$~@!", "...", "a%2fb", "a;b",
 ];
 
 const three = (list) => `/${choose(list)}/${choose(list)}/${choose(list)}`;
@@ -80,6 +80,7 @@ const refused = [
 const accepted = [
   "/\\:a", "/{a}", "/{/:x}?", "/:x(\\d+)", "/(\\d+)", "/(a|b)", "/:x([^/]+)", "/(.*)?",
   "/(.*)*", "/:x(.*)?", "/(.*)(.*)", "/:x*(.*)", "a", "(.*)", ":x", "/((?!a).*)", "/)", "/}",
+  "/<x>", "/<int:x>/a", "/[x]", "/[...x]", "^/a", "/^a", "/a$", "/a|/b", "/a#b",
 ];
 const takes = (pattern) => {
   try {
