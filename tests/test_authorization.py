@@ -256,6 +256,7 @@ def test_fields_of_another_type_are_as_if_absent() -> None:
         "redirectUri": {},
         "issuedAt": True,
         "restarted": "yes",
+        "options": ["organization_id"],
     }
     flow = open_flow(encryption(), sealed(payload), NOW)
 
@@ -269,9 +270,30 @@ def test_restart_is_remembered_and_written_only_then() -> None:
     assert open_flow(encryption(), state, NOW).restarted
 
 
-def test_flow_shows_no_secret() -> None:
-    flow = new_flow(NOW, custom_state="context")
+def test_options_are_remembered_that_the_flow_has_no_member_for() -> None:
+    options = AuthorizationOptions(
+        screen_hint="sign-up", max_age=0, state="s", redirect_uri="https://x.test/c"
+    ).to_keep()
+    flow = open_flow(encryption(), state_of(new_flow(NOW, options=options)), NOW)
 
+    assert flow.options == {"screen_hint": "sign-up", "max_age": 0}
+    assert AuthorizationOptions(screen_hint="sign-in").to_keep() == {}
+
+
+@pytest.mark.parametrize(
+    "options", [{"of_another_release": "x"}, {"max_age": "soon"}, {"screen_hint": "x"}]
+)
+def test_options_that_are_not_known_are_forgotten(options: dict[str, object]) -> None:
+    payload = {"nonce": "n", "codeVerifier": "v"}
+    state = sealed({**payload, "options": options})
+
+    assert open_flow(encryption(), state, NOW).options == {}
+
+
+def test_flow_shows_no_secret() -> None:
+    flow = new_flow(NOW, custom_state="context", options={"login_hint": "ada@x.test"})
+
+    assert "ada@x.test" not in repr(flow)
     assert flow.code_verifier not in repr(flow)
     assert "context" not in repr(flow)
 

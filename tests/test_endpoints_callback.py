@@ -11,14 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
 import pytest
 
 from tests.gateway import Client, Response, environ, run
 from tests.harness import PASSWORD, REDIRECT_URI, Harness, make_config, path_of
 from wsgi_authkit import AuthKitError, AuthorizationError, Session, SignInEvent
+from wsgi_authkit.api import REFUSED
 from wsgi_authkit.authorization import (
     VERIFIER_COOKIE,
     Flow,
@@ -508,6 +509,18 @@ ERRORS = [
         403,
         id="another step",
     ),
+    pytest.param(
+        answered(Status(400, json={"error": "sign_up_not_allowed"})),
+        "provider_error",
+        403,
+        id="person refused",
+    ),
+    pytest.param(
+        answered(Status(400, json={"error": "token_too_big"})),
+        "session_too_large",
+        500,
+        id="token too big",
+    ),
     pytest.param(no_tokens({}), "tokens_missing", 503, id="empty answer"),
     pytest.param(
         no_tokens({"user": {"id": "u"}, "access_token": "a"}),
@@ -680,6 +693,48 @@ def test_error_of_the_provider_reaches_on_error_as_it_came() -> None:
     assert verifiers(harness) == []
 
 
+@pytest.mark.parametrize("word", sorted(REFUSED))
+def test_refusal_of_one_person_is_no_alarm(
+    harness: Harness, caplog: pytest.LogCaptureFixture, word: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    fault = Status(400, json={"error": word, "error_description": "ada@example.com"})
+    response = come_back(harness, answered(fault)(harness))
+
+    assert response.status == 403
+    assert "ask the people who run this site for access" in response.text
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+    assert word in caplog.text
+    assert "ada@example.com" not in caplog.text
+
+
+def test_who_was_refused_can_sign_in_as_somebody_else(harness: Harness) -> None:
+    """WorkOS would sign the same person in again without asking."""
+    fault = Status(400, json={"error": "access_denied"})
+    again = start_again(harness, answered(fault)(harness))
+    location = harness.client.get(again).header("Location") or ""
+
+    assert parse_qs(urlsplit(location).query)["prompt"] == ["login"]
+
+
+@pytest.mark.parametrize(
+    ("word", "logged"),
+    [
+        ("access_denied", "an error: access_denied"),
+        ("temporarily_unavailable", "an error: temporarily_unavailable"),
+        ("ada@example.com", "an error that is not named here"),
+    ],
+)
+def test_error_of_the_provider_is_logged_if_it_is_a_word_of_the_protocol(
+    harness: Harness, caplog: pytest.LogCaptureFixture, word: str, logged: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    callback(harness, error=word)
+
+    assert logged in caplog.text
+    assert "ada@example.com" not in caplog.text
+
+
 def test_long_error_of_the_provider_is_cut() -> None:
     errors = Errors()
     harness = Harness(options={"on_error": errors})
@@ -713,6 +768,56 @@ def test_start_again_keeps_the_return_path_and_the_state_of_the_app() -> None:
         "/dash?x=%22&y=1"
     )
     assert states == ["cart 17"]
+
+
+#: What an invitation's link asks for.
+INVITED: Final = {
+    "organization_id": "org_1",
+    "invitation_token": "invitation-1",
+    "login_hint": "ada@example.com",
+}
+
+
+def asked_for(url: str) -> dict[str, str]:
+    """Return what a sign-in at WorkOS was started with, of :data:`INVITED` and more."""
+    query = dict(parse_qsl(urlsplit(url).query))
+    return {name: query[name] for name in (*INVITED, "screen_hint") if name in query}
+
+
+def test_start_again_keeps_what_the_sign_in_was_started_with(harness: Harness) -> None:
+    started = harness.client.get(f"/auth/sign-up?{urlencode(INVITED)}")
+    state = state_of(started.header("Location") or "")
+    again = start_again(harness, f"/callback?error=access_denied&state={state}")
+    location = harness.client.get(again).header("Location") or ""
+
+    assert asked_for(location) == {**INVITED, "screen_hint": "sign-up"}
+    assert "ada" not in again, "the link tells nobody whose it is"
+
+
+def test_missing_verifier_restarts_with_what_the_sign_in_was_started_with(
+    harness: Harness,
+) -> None:
+    started = harness.client.get(f"/auth/sign-up?{urlencode(INVITED)}")
+    state = state_of(started.header("Location") or "")
+    lose_verifier(harness)
+    again = callback(harness, code="any", state=state)
+
+    assert asked_for(again.header("Location") or "") == {
+        **INVITED,
+        "screen_hint": "sign-up",
+    }
+
+
+def test_options_that_do_not_fit_into_the_state_are_not_kept(harness: Harness) -> None:
+    """The sign-in itself is worth more than what it would be started again with."""
+    long = {**INVITED, "login_hint": f"{'a' * 3000}@example.com"}
+    started = harness.client.get(f"/auth/sign-in?{urlencode(long)}")
+    url = started.header("Location") or ""
+    again = start_again(harness, f"/callback?error=access_denied&state={state_of(url)}")
+    location = harness.client.get(again).header("Location") or ""
+
+    assert asked_for(url)["login_hint"] == long["login_hint"]
+    assert asked_for(location) == {"screen_hint": "sign-in"}
 
 
 def test_who_cancels_a_sign_in_can_go_back_to_the_site() -> None:
@@ -857,6 +962,18 @@ def test_issuer_of_the_callback_is_compared_with_those_configured() -> None:
 
 
 # Without state
+
+
+def test_app_that_answers_for_itself_does_not_hide_what_the_dashboard_lacks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    harness = Harness(options={"on_error": Errors(teapot)})
+    response = come_back(harness, stateless(harness))
+
+    assert response.status == 418
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "Sign-in URL" in record.getMessage()
 
 
 def stateless(harness: Harness, **options: Any) -> str:
@@ -1311,6 +1428,23 @@ def test_on_success_that_raises_stops_the_sign_in(
     assert isinstance(errors.seen[0].__cause__, LookupError)
     assert "not a customer" in caplog.text
     assert "not a customer" not in response.text
+
+
+def test_on_success_can_refuse_a_person(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(event: SignInEvent) -> None:
+        raise AuthorizationDenied("not a customer", error="access_denied")
+
+    errors = Errors()
+    harness = Harness(options={"on_success": refuse, "on_error": errors})
+    response = come_back(harness, approved(harness))
+
+    assert response.status == 403
+    assert_page(response)
+    assert harness.session_cookie() is None
+    assert verifiers(harness) == []
+    assert errors.codes == ["provider_error"]
+    assert "not a customer" not in response.text
+    assert caplog.records == [], "it is no fault of the site's"
 
 
 def test_on_success_that_raises_leaves_an_earlier_session() -> None:

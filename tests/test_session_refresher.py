@@ -320,8 +320,9 @@ def test_end_of_a_session_is_logged_by_its_id(
 
 @pytest.mark.parametrize("identifier", STEP_UP)
 def test_session_that_needs_a_new_sign_in_is_expired_and_kept(
-    site: Site, identifier: str
+    site: Site, identifier: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     browser = Browser(site)
     browser.visit()
     site.clock.advance(EXPIRED)
@@ -339,6 +340,7 @@ def test_session_that_needs_a_new_sign_in_is_expired_and_kept(
     assert isinstance(result.error, RefreshNeedsAuthorization)
     assert result.error.reason == identifier
     assert result.error.connection_ids == ("conn_1",)
+    assert f"needs a new sign-in: WorkOS answered 400 ({identifier})" in caplog.text
 
 
 def test_lost_membership_needs_a_new_sign_in(site: Site) -> None:

@@ -105,6 +105,20 @@ ORGANIZATION_LOST: Final = frozenset(
     }
 )
 
+#: WorkOS lets this person not in; another one, or an invitation, may get in.
+REFUSED: Final = frozenset(
+    {
+        "access_denied",
+        "extra_attributes_required",
+        "invalid_connection",
+        "invalid_link_authorization_code",
+        "invalid_profile",
+        "invitation_cannot_be_used_for_email",
+        "invitation_invalid",
+        "sign_up_not_allowed",
+    }
+)
+
 # Where AuthKit lives that has no domain of the customer's own.
 _WORKOS_DOMAINS: Final = (".workos.com", ".authkit.app")
 
@@ -174,7 +188,7 @@ class WorkOSClient:
             "GET", self.jwks_url, deadline=deadline, limit=MAX_KEY_SET
         )
         if answer.status_code != 200:
-            raise self._error(answer, "the key set")
+            raise self._error(answer, "the key set of client_id (WORKOS_CLIENT_ID)")
         return answer.body
 
     def exchange_code(
@@ -503,30 +517,23 @@ class WorkOSClient:
 _known_identifiers: Final = (
     _TERMINAL
     | _STEP_UP
+    | REFUSED
     | _RATE_LIMIT
     | {
-        "access_denied",
         "authorization_pending",
         "code_challenge_not_found",
         "expired_token",
-        "extra_attributes_required",
         "invalid_client",
-        "invalid_connection",
         "invalid_credentials",
-        "invalid_link_authorization_code",
         "invalid_one_time_code",
         "invalid_pending_authentication_token",
-        "invalid_profile",
         "invalid_request",
         "invalid_request_parameters",
-        "invitation_cannot_be_used_for_email",
-        "invitation_invalid",
         "one_time_code_expired",
         "one_time_code_previously_used",
         "one_time_code_too_many_attempts",
         "phone_number_required",
         "pkce_not_supported",
-        "sign_up_not_allowed",
         "slow_down",
         "token_too_big",
         "unauthorized_client",

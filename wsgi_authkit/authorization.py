@@ -105,6 +105,18 @@ class AuthorizationOptions:
         values = {option.name: getattr(self, option.name) for option in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
+    def to_keep(self) -> dict[str, Any]:
+        """Return what a flow keeps of them, to be started again with.
+
+        For ``state`` and ``redirect_uri`` it has members, and a sign-in is the default.
+        """
+        kept = self.to_dict()
+        kept.pop("state", None)
+        kept.pop("redirect_uri", None)
+        if kept.get("screen_hint") == _SCREEN_HINTS[0]:
+            del kept["screen_hint"]
+        return kept
+
 
 def _size(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
@@ -126,6 +138,12 @@ class Flow:
     redirect_uri: str | None = None
     #: The flow was started by a callback that could not go on. It is not started again.
     restarted: bool = False
+    #: What it was started with besides, see :meth:`AuthorizationOptions.to_keep`.
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+
+    def restart_options(self) -> dict[str, Any]:
+        """Return the fields of :class:`AuthorizationOptions` that start it again."""
+        return {**self.options, "state": self.custom_state}
 
 
 def new_flow(
@@ -135,6 +153,7 @@ def new_flow(
     custom_state: str | None = None,
     redirect_uri: str | None = None,
     restarted: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Flow:
     """Return a flow with a fresh nonce and verifier."""
     import uuid  # takes 3 ms, and few processes start a sign-in at once
@@ -147,6 +166,7 @@ def new_flow(
         custom_state=custom_state,
         redirect_uri=redirect_uri,
         restarted=restarted,
+        options=options or {},
     )
 
 
@@ -175,6 +195,8 @@ def seal_flow(encryption: Encryption, flow: Flow) -> str:
         payload["issuedAt"] = int(flow.issued_at * 1000)
     if flow.restarted:
         payload["restarted"] = True
+    if flow.options:
+        payload["options"] = dict(flow.options)
     state = encryption.seal(payload, ttl=FLOW_LIFETIME)
     size = len(verifier_cookie_name(state)) + len(state)
     if size > MAX_VERIFIER_COOKIE:
@@ -236,7 +258,18 @@ def _parse_flow(payload: Mapping[str, Any]) -> Flow:
         custom_state=text("customState"),
         redirect_uri=text("redirectUri"),
         restarted=payload.get("restarted") is True,
+        options=_parse_options(payload.get("options")),
     )
+
+
+def _parse_options(value: object) -> dict[str, Any]:
+    try:
+        return (
+            AuthorizationOptions(**value).to_keep() if isinstance(value, dict) else {}
+        )
+    except (TypeError, ValueError):
+        # Of another release. The sign-in can be finished all the same.
+        return {}
 
 
 def verify_state(state: str, verifier_cookies: Iterable[str]) -> None:

@@ -10,8 +10,8 @@ is mostly written in:
   more. The slash, or dot, in front belongs to it: ``/docs/:path*`` matches ``/docs``;
 * ``(.*)`` is anything, slashes too.
 
-What other routers and regular expressions write, ``<id>``, ``[id]``, ``^`` or a ``$`` at
-the end, is refused: taken for text, it would match no path and protect nothing.
+What other routers and regular expressions write, ``<id>``, ``[id]``, ``^`` or a ``$``
+at the end, is refused: taken for text, it would match no path and protect nothing.
 
 They match a whole path, decoded, below the point that the app is mounted at. Matching
 takes time in proportion to the path, whatever the pattern: the path is an attacker's,

@@ -171,6 +171,8 @@ class SessionRefresher:
             log.info("WorkOS ended the session %s", found.claims.get("sid"))
             raise RefreshRejected(str(error)) from error
         except AuthorizationRequired as error:
+            session_id = found.claims.get("sid")
+            log.info("the session %s needs a new sign-in: %s", session_id, error)
             raise RefreshNeedsAuthorization(
                 str(error),
                 reason=error.error or "authorization_required",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from wsgi_authkit._wsgi import Header, set_cookie_headers
-from wsgi_authkit.api import WorkOSClient
+from wsgi_authkit.api import REFUSED, WorkOSClient
 from wsgi_authkit.authentication import Authentication, ClientInfo
 from wsgi_authkit.authorization import (
     FLOW_LIFETIME,
@@ -30,6 +30,7 @@ from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.errors import (
     APIError,
     APIUnavailable,
+    AuthorizationDenied,
     AuthorizationError,
     AuthorizationRequired,
     CookieTooLarge,
@@ -105,8 +106,14 @@ class SignIn:
             custom_state=chosen.state,
             redirect_uri=None if redirect_uri == self._unnamed else redirect_uri,
             restarted=restarted,
+            options=chosen.to_keep(),
         )
-        state = seal_flow(self._encryption, flow)
+        try:
+            state = seal_flow(self._encryption, flow)
+        except CookieTooLarge:
+            # Few flows are started again; better without these than none.
+            flow = replace(flow, options={})
+            state = seal_flow(self._encryption, flow)
         parameters = authorization_parameters(
             client_id=self._config.client_id,
             redirect_uri=redirect_uri,
@@ -298,7 +305,7 @@ class SignIn:
             ) from error
         except AuthorizationRequired as error:
             raise AuthorizationError(
-                "WorkOS asks for another step of authentication",
+                f"WorkOS asks for another step of authentication: {error}",
                 code="authorization_required",
             ) from error
         except APIUnavailable as error:
@@ -312,13 +319,7 @@ class SignIn:
                 retryable=True,
             ) from error
         except APIError as error:
-            log.error(  # noqa: TRY400 - the cause is in the message, the rest is noise
-                "no sign-in can be finished, check client id and API key: %s", error
-            )
-            raise AuthorizationError(
-                "WorkOS refused our client id, API key or request",
-                code="exchange_misconfigured",
-            ) from error
+            raise _refusal(error) from error
 
     def _first_session(self, answer: Authentication) -> Session:
         """Return the verified session of a fresh sign-in."""
@@ -344,6 +345,30 @@ class SignIn:
             raise AuthorizationError(
                 "the access token of the sign-in does not verify", code="token_invalid"
             ) from error
+
+
+def _refusal(error: APIError) -> AuthorizationError:
+    """Return what it means that WorkOS refused an exchange for good."""
+    if error.error in REFUSED:
+        return AuthorizationDenied(
+            f"WorkOS refused the person: {error}",
+            error=error.error or "",
+            error_description=error.error_description,
+        )
+    if error.error == "token_too_big":
+        log.error(
+            "WorkOS cannot make an access token, put less into it (JWT template in the "
+            "WorkOS dashboard): %s",
+            error,
+        )
+        return AuthorizationError(
+            "the access token would be too large", code="session_too_large"
+        )
+    log.error("no sign-in can be finished, check client id and API key: %s", error)
+    return AuthorizationError(
+        "WorkOS refused our client id, API key or request",
+        code="exchange_misconfigured",
+    )
 
 
 def _checked_code(code: str | None, state: str) -> str:

@@ -36,7 +36,7 @@ _OPERATOR: Final = (
     "the cause. Until they have seen to it, starting again will not help."
 )
 # It may be a mistake in the settings, and nothing else logs it.
-_WARNED: Final = frozenset({"sign_in_loop"})
+_WARNED: Final = frozenset({"sign_in_loop", "state_missing"})
 
 _TEXTS: Final[dict[str, _Text]] = {
     "invalid_request": _Text(

@@ -32,6 +32,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The words that are fit to be logged (RFC 6749 4.1.2.1, OpenID Connect Core 3.1.2.6).
+_ERRORS: Final = frozenset(
+    {
+        "access_denied",
+        "account_selection_required",
+        "consent_required",
+        "interaction_required",
+        "invalid_request",
+        "invalid_scope",
+        "login_required",
+        "server_error",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_response_type",
+    }
+)
+
 _SINGLE: Final = ("code", "state", "error", "error_description", "iss")
 
 
@@ -66,17 +83,19 @@ def _check_issuer(context: RequestContext, issuer: str | None) -> None:
         raise AuthorizationError("the iss parameter is not one of the issuers")
 
 
-def _again(context: RequestContext, flow: Flow | None) -> str | None:
-    """Return the path that starts a flow again, for the page of a failed sign-in."""
+def _again(context: RequestContext, flow: Flow | None, **options: str) -> str | None:
+    """Return the path that starts a flow again, for the page of a failed sign-in.
+
+    :param options: What it is started with besides.
+    """
     if flow is None:
         return None
+    chosen = {**flow.restart_options(), **options}
     try:
-        return context.links.start(
-            "sign-in", flow.return_path, {"state": flow.custom_state}
-        )
+        return context.links.start("sign-in", flow.return_path, chosen)
     except ValueError:
         # A state of a JavaScript library may be longer than ours.
-        return context.links.start("sign-in", flow.return_path, {})
+        return context.links.start("sign-in", flow.return_path, options)
 
 
 def _finish(
@@ -95,6 +114,9 @@ def _finish(
         headers = _set_session(context, result, state, flow)
     except VerifierMissing as error:
         return _without_verifier(context, flow, error)
+    except AuthorizationDenied as error:
+        # Another person may get in, and WorkOS would sign this one in again unasked.
+        return fail(context, error, again=_again(context, flow, prompt="login"))
     except AuthorizationError as error:
         return fail(context, error, again=_again(context, flow))
     marker = find_marker(context.service, context.cookies) or Marker(at=0)
@@ -133,6 +155,9 @@ def _set_session(
                 # What the hook has saved before it failed.
                 context.revert(before)
             # Whatever the app raises means that this person is not to be signed in.
+            if isinstance(error, AuthorizationDenied):
+                error.headers += headers
+                raise
             log.exception("on_success stopped a sign-in")
             raise AuthorizationError(
                 "on_success stopped the sign-in", code="hook_failed", headers=headers
@@ -183,8 +208,10 @@ def _run_hook(
 def _denied(
     context: RequestContext, query: dict[str, str], state: str | None, flow: Flow | None
 ) -> WSGIApplication:
+    known = query["error"] in _ERRORS
     error = AuthorizationDenied(
-        "WorkOS sent the browser back with an error",
+        "WorkOS sent the browser back with an error"
+        + (f": {query['error']}" if known else " that is not named here"),
         error=query["error"][:200],
         error_description=query.get("error_description", "")[:1000] or None,
     )
@@ -212,7 +239,6 @@ def _without_state(context: RequestContext) -> WSGIApplication:
     marker = find_marker(context.service, context.cookies) or Marker(at=0)
     if marker.stateless:
         return explain(context, error)
-    log.warning("%s", error)
     stateless = replace(marker, stateless=True)
     left = marker_headers(context.service, context.sign_in_path, stateless)
     return redirect(context.site_url(context.sign_in_path), left)
@@ -248,7 +274,7 @@ def _restart(
     try:
         start = context.start_flow(
             return_to,
-            {"state": flow.custom_state if flow else None},
+            flow.restart_options() if flow else {},
             restarted=True,
         )
     except CookieTooLarge:
