@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
+from html import unescape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -127,6 +129,84 @@ def test_frame_is_redirected_only_where_sessions_go_into_frames(same_site: str) 
 
     response = run(site.middleware, request)
     assert response.status == (302 if same_site == "none" else 401)
+
+
+def strict_site(**options: Any) -> Harness:
+    settings = {"cookie_same_site": "strict"}
+    return make_site(show_session, settings=settings, **options)
+
+
+def onward(response: Response) -> str:
+    """Return where a page leads on to by itself."""
+    [found] = re.findall(r'http-equiv="refresh" content="0;url=(.*?)"', response.text)
+    return unescape(str(found))
+
+
+def test_link_of_another_site_finds_the_session_although_it_is_strict() -> None:
+    """The browser sends it to what a page of this site leads to."""
+    site = strict_site(require_auth=True)
+    site.sign_in()
+    arrived = site.client.get("/reports?year=2026&all", cross_site=True)
+
+    assert arrived.status == 200
+    assert arrived.header("Cache-Control") == CACHE_CONTROL
+    assert onward(arrived) == "/reports?year=2026&all"
+    assert site.client.get(onward(arrived)).json()["user"] == "ada@example.com"
+
+
+def test_who_has_no_strict_session_is_led_on_once() -> None:
+    site = strict_site(require_auth=True)
+    arrived = site.client.get("/reports", cross_site=True)
+
+    assert arrived.status == 200
+    assert site.client.get(onward(arrived)).status == 302
+
+
+def test_strict_session_that_came_along_is_judged_at_once() -> None:
+    site = strict_site(require_auth=True)
+    request = navigation("wos-session=x")
+    request["HTTP_SEC_FETCH_SITE"] = "cross-site"
+
+    assert run(site.middleware, request).status == 302
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "/%5Cevil.example", "/a%0Ab"])
+def test_nobody_is_led_on_to_what_may_be_another_host(path: str) -> None:
+    arrived = strict_site(require_auth=True).client.get(path, cross_site=True)
+
+    assert (arrived.status, location(arrived)[:13]) == (302, "/auth/sign-in")
+
+
+def test_links_of_another_site_are_no_loop_of_sign_ins() -> None:
+    """An app that answers 401 itself sends the person to sign in each time."""
+    site = strict_site()
+    for _ in range(5):
+        site.sign_in()
+        start = site.client.get("/auth/sign-in", cross_site=True)
+        assert start.status == 302, start.text
+
+
+@pytest.mark.parametrize(
+    ("same_site", "cross_site"), [("strict", False), ("lax", True)]
+)
+def test_session_that_is_not_kept_is_a_loop_of_sign_ins(
+    same_site: str, cross_site: bool
+) -> None:
+    site = make_site(show_session, settings={"cookie_same_site": same_site})
+    statuses = []
+    for _ in range(4):
+        site.sign_in()
+        site.client.jar.store(ORIGIN, "wos-session=; Path=/; Max-Age=0")
+        start = site.client.get("/auth/sign-in", cross_site=cross_site)
+        statuses.append(start.status)
+
+    assert 400 in statuses
+
+
+def test_link_of_another_site_leads_to_sign_in_where_sessions_come_along() -> None:
+    site = protected_site()
+
+    assert site.client.get("/reports", cross_site=True).status == 302
 
 
 def test_frame_does_not_delete_the_cookie_of_a_session_that_is_over() -> None:

@@ -318,6 +318,7 @@ def test_reprs_show_no_secret() -> None:
         options=Options(),
         origin="https://app.example.com",
         framed=False,
+        strict=False,
         excluded=False,
         start_url=lambda *_: "/",
     )

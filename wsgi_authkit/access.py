@@ -146,6 +146,14 @@ def is_person(environ: WSGIEnvironment) -> bool:
     return not (is_script or is_htmx(environ) or is_turbo(environ))
 
 
+def is_cross_site(environ: WSGIEnvironment) -> bool:
+    """Say whether a page of another site has made the browser come here.
+
+    Redirects on the way do not change that, and nobody says so without Fetch Metadata.
+    """
+    return environ.get("HTTP_SEC_FETCH_SITE") == "cross-site"
+
+
 def is_htmx(environ: WSGIEnvironment) -> bool:
     """Say whether htmx makes the request: a script that asks for HTML."""
     return "HTTP_HX_REQUEST" in environ

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from wsgi_authkit._wsgi import Header, path_and_query
 from wsgi_authkit.access import (
+    is_cross_site,
     is_htmx,
     is_navigation,
     is_turbo,
@@ -25,10 +26,12 @@ from wsgi_authkit.access import (
 from wsgi_authkit.config import url_origin
 from wsgi_authkit.errors import RefreshNeedsAuthorization, RefreshUnavailable
 from wsgi_authkit.options import Options
+from wsgi_authkit.paths import safe_return_path
 from wsgi_authkit.responses import (
     Response,
     json_error,
     json_response,
+    onward_page,
     page,
     private,
     redirect,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 #: Seconds that a browser waits before it tries an unavailable page again.
 RETRY_AFTER: Final = 3
 
+_ONWARD: Final = "One moment, please"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
@@ -54,6 +59,8 @@ class Challenge:
     origin: str
     #: Whether the app is meant to run in another site's frame.
     framed: bool
+    #: Whether sessions stay away where another site has sent the browser here.
+    strict: bool
     #: Whether the middleware leaves the path alone.
     excluded: bool
     #: ``start_url(endpoint, return_to, options)`` is the path that starts a flow.
@@ -64,8 +71,21 @@ class Challenge:
         if self._is_unavailable:
             return self._unavailable(self._retry_after)
         if self._is_navigation and not self._is_api:
-            return redirect(self._location(path_and_query(self.environ)))
+            here = path_and_query(self.environ)
+            # Not to what a browser may take for another host, such as `//evil.example`.
+            if self._is_cut_off and safe_return_path(here) == here:
+                return onward_page(f"{self.options.base_url or ''}{here}", _ONWARD)
+            return redirect(self._location(here))
         return self._unauthorized()
+
+    @property
+    def _is_cut_off(self) -> bool:
+        """Whether the session may be there once a page of this site asks for it."""
+        return (
+            self.strict
+            and self.result.session.reason == "no_cookie"
+            and is_cross_site(self.environ)
+        )
 
     def answer_script(self) -> Response:
         """Return the JSON for a script that needs a session and has none."""

@@ -186,6 +186,11 @@ class AuthKitConfig:
         """Whether the session is meant to work in a frame of another site."""
         return self.cookie_same_site == "none"
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether the session stays away from navigations that another site began."""
+        return self.cookie_same_site == "strict"
+
     def secure_cookies(self, redirect_uri: str | None = None) -> bool:
         """Return whether cookies carry ``Secure``.
 

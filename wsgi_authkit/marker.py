@@ -6,8 +6,10 @@ Every start of a sign-in counts in it, whoever redirects to WorkOS.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from wsgi_authkit._wsgi import Header, set_cookie_headers
+from wsgi_authkit.access import is_cross_site
 from wsgi_authkit.authorization import flow_paths, verifier_path
 from wsgi_authkit.loop import (
     MARKER_COOKIE,
@@ -18,6 +20,9 @@ from wsgi_authkit.loop import (
 )
 from wsgi_authkit.service import AuthKitService
 
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
 
 def find_marker(service: AuthKitService, cookies: str) -> Marker | None:
     """Return the browser's marker."""
@@ -25,8 +30,14 @@ def find_marker(service: AuthKitService, cookies: str) -> Marker | None:
     return read_marker(service.envelope, values, service.clock())
 
 
-def count_start(service: AuthKitService, cookies: str) -> Marker | None:
+def count_start(
+    service: AuthKitService, environ: WSGIEnvironment, cookies: str
+) -> Marker | None:
     """Return the marker with one more start, ``None`` if this one does not count."""
+    if service.config.is_strict and is_cross_site(environ):
+        # The browser keeps the session for itself. A loop of it comes by this site's
+        # own page at the end of a sign-in, and counts there.
+        return None
     marker = find_marker(service, cookies)
     if marker is None or not marker.finished:
         return None

@@ -107,6 +107,7 @@ class RequestContext(RequestSession):
             options=self.options,
             origin=self.links.origin,
             framed=self.service.config.is_framed,
+            strict=self.service.config.is_strict,
             excluded=self.is_excluded,
             start_url=self.links.start,
         )
@@ -174,7 +175,7 @@ class RequestContext(RequestSession):
         self, return_to: str | None, options: dict[str, Any], flows: PendingFlows
     ) -> PendingFlow | None:
         """Return a flow that is not started yet, ``None`` where none can start."""
-        marker = count_start(self.service, self.cookies)
+        marker = count_start(self.service, self.environ, self.cookies)
         if marker is not None and marker.is_loop:
             return None
         try:

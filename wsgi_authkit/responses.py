@@ -154,15 +154,15 @@ def page(
     return _page(title, paragraphs, refresh, actions, status, extra)
 
 
-def onward_page(location: str, headers: Iterable[Header]) -> Response:
+def onward_page(location: str, title: str, headers: Iterable[Header] = ()) -> Response:
     """Return a page that leads on at once, where a redirect would lose cookies.
 
     A browser sends no ``SameSite=Strict`` cookie to where another site's redirects
     lead; what this page leads to starts on this site.
     """
     return _page(
-        "You are signed in",
-        ["One moment, please."],
+        title,
+        ["This page goes on by itself."],
         f'<meta http-equiv="refresh" content="0;url={escape(location)}">\n',
         link("Continue", location),
         HTTPStatus.OK,

@@ -126,8 +126,8 @@ def _finish(
         *marker_headers(context.service, context.sign_in_path, finished),
     ]
     location = context.site_url(context.links.return_path(result.return_to))
-    if context.service.config.cookie_same_site == "strict":
-        return onward_page(location, headers)
+    if context.service.config.is_strict:
+        return onward_page(location, "You are signed in", headers)
     return redirect(location, headers, see_other=True)
 
 

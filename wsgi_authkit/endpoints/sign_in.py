@@ -49,7 +49,7 @@ def _start(context: RequestContext, screen_hint: str) -> WSGIApplication:
         return context.ask_to_sign_in()
     try:
         return_to, options = _read(context)
-        marker = count_start(context.service, context.cookies)
+        marker = count_start(context.service, context.environ, context.cookies)
         if marker is not None and marker.is_loop:
             gone = no_marker_headers(context.service, context.sign_in_path)
             again = context.links.start("sign-in", return_to, {})
