@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -14,10 +14,16 @@ from tests.gateway import Client, Response, environ, run
 from tests.harness import PASSWORD, Harness, make_config, path_of
 from tests.sites import EXPIRED, EXPIRING, cookie_of, expired
 from wsgi_authkit import AuthKitError, AuthorizationError, CookieTooLarge
-from wsgi_authkit.authorization import code_challenge, open_flow, verifier_cookie_name
+from wsgi_authkit.authorization import (
+    MAX_VERIFIERS,
+    code_challenge,
+    open_flow,
+    verifier_cookie_name,
+)
 from wsgi_authkit.envelope import Envelope
 from wsgi_authkit.loop import MARKER_COOKIE, Marker, dump_marker
 from wsgi_authkit.responses import CACHE_CONTROL
+from wsgi_authkit.session_storage import CookieSessionStorage
 from wsgi_authkit.stores import MemoryStore
 
 if TYPE_CHECKING:
@@ -821,7 +827,39 @@ def test_many_planted_verifiers_do_not_fill_the_response(harness: Harness) -> No
     start = harness.client.get("/auth/sign-in", headers={"Cookie": planted})
 
     assert start.status == 302
-    assert len(start.set_cookies) <= 1 + 2 * 20
+    assert len(start.set_cookies) <= 1 + 2 * MAX_VERIFIERS
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/auth/sign-in"),
+        ("GET", "/callback?code=a&state=b"),
+        ("GET", "/callback?error=a&state=b"),
+        ("POST", "/auth/sign-out"),
+    ],
+)
+def test_thousands_of_planted_verifiers_are_not_read_one_by_one(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    """Each reading goes through the whole header: 8 KB of it are 300 names."""
+    reads = []
+    storage = harness.middleware.service.storage
+    assert isinstance(storage, CookieSessionStorage)
+    read = storage.get_cookie
+
+    def counted(cookies: str, name: str) -> Sequence[str] | str | None:
+        reads.append(name)
+        return read(cookies, name)
+
+    monkeypatch.setattr(storage, "get_cookie", counted)
+    planted = "; ".join(f"wos-auth-verifier-{n:08x}=x" for n in range(3000))
+    headers = {"Cookie": planted, "Sec-Fetch-Site": "same-origin"}
+    response = harness.client.request(method, path, headers=headers)
+
+    assert response.status < 500
+    assert len(reads) <= 3 * MAX_VERIFIERS
+    assert len(response.set_cookies) <= 3 * MAX_VERIFIERS
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,9 @@ FLOW_LIFETIME: Final = 600
 CLOCK_SKEW: Final = 60
 #: Flows that one browser can have pending; starting another ends the oldest.
 MAX_PENDING_FLOWS: Final = 5
-#: Verifier cookies of a browser that are looked at; more than that are planted.
-MAX_SURPLUS: Final = 20
+#: Verifier cookies of a browser that are looked at, and deleted; more are planted.
+#: Each may need a line of the response, for which proxies have 4 KB.
+MAX_VERIFIERS: Final = 10
 #: Bytes of custom state that an app may pass through a sign-in.
 MAX_CUSTOM_STATE: Final = 2048
 #: Bytes of a verifier cookie, name and value.
@@ -320,7 +321,7 @@ def surplus_flows(
     :param cookies: Names and values of the browser's verifier cookies.
     """
     ages: dict[str, float] = {}
-    for name, state in islice(cookies, MAX_SURPLUS):
+    for name, state in islice(cookies, MAX_VERIFIERS):
         try:
             issued_at = open_flow(encryption, state, now).issued_at
         except VerifierMissing:

@@ -13,9 +13,14 @@ framework's request for instance, override one method::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, Protocol
 
-from wsgi_authkit.authorization import FLOW_LIFETIME, is_verifier_cookie
+from wsgi_authkit.authorization import (
+    FLOW_LIFETIME,
+    MAX_VERIFIERS,
+    is_verifier_cookie,
+)
 from wsgi_authkit.config import AuthKitConfig
 from wsgi_authkit.cookies import (
     MAX_CHUNKS,
@@ -156,15 +161,18 @@ class CookieSessionStorage:
     def pending_flows(self, cookies: Cookies) -> list[tuple[str, str]]:
         """See :meth:`SessionStorage.pending_flows`.
 
-        Only a ``Cookie`` header can be listed; elsewhere there are none to be found.
+        Only a ``Cookie`` header can be listed; elsewhere there are none to be found. Of
+        :data:`~wsgi_authkit.authorization.MAX_VERIFIERS` names at most.
         """
         if not isinstance(cookies, str):
             return []
-        names = {name for name, _ in parse_cookie_header(cookies)}
+        sent = dict.fromkeys(name for name, _ in parse_cookie_header(cookies))
+        # Reading one goes through the whole header, and a stranger's has thousands.
+        names = islice(filter(is_verifier_cookie, sent), MAX_VERIFIERS)
         return [
             (name, value)
-            for name in sorted(filter(is_verifier_cookie, names))
-            for value in self.load(cookies, name)
+            for name in sorted(names)
+            for value in self.load(cookies, name)[:MAX_VERIFIERS]
         ]
 
     def save_flow_cookie(
