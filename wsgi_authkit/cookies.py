@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import Final, Literal
 from urllib.parse import unquote
 
@@ -30,6 +29,8 @@ COOKIE_BUDGET: Final = 4096
 #: The most chunks a value is cut into: four are 16 KB, what servers take in a header.
 MAX_CHUNKS: Final = 4
 
+# Ways to join chunks of which there are several: the first of each, the last of each.
+_JOINS: Final = 2
 _CHUNK_SUFFIXES: Final = tuple(f".{index}" for index in range(MAX_CHUNKS))
 _SUFFIXES: Final = ("", *_CHUNK_SUFFIXES)
 _CHUNK_COUNTS: Final = frozenset(str(count) for count in range(1, MAX_CHUNKS + 1))
@@ -320,21 +321,20 @@ def session_candidates(
     max_length: int = 16384,
     plausible: Callable[[str], bool] | None = None,
 ) -> list[str]:
-    """Return the values that may be the session, each once, the likeliest first.
+    """Return the values that may be the session, each once.
 
     A sibling site can plant cookies of our name, before and behind ours, and each try
-    costs a MAC. So the tries are few, and their order is chosen such that planted
-    values do not crowd out the real one: the last, the first, then backwards from the
-    last. Browsers send longer paths and older cookies first (RFC 6265 5.4), so in front
-    of ours, which has the path ``/``, there is room for many, and behind it for one a
-    domain that both sites share. Values joined from chunks alternate with whole ones.
+    costs a MAC, so the tries are few. Of more values than can be tried none is
+    returned: those that are left out may be the person's own, and a session that was
+    planted, in as many texts as it takes, would be believed in its place.
 
     Chunks are joined as they were cut or not at all: the first begins with a number
     from 1 to 4 and a dot, and that many are there; further ones are ignored. Where
-    names come twice, the last of each and the first of each are tried.
+    names come twice, the last of each and the first of each are tried; three of one
+    name are more than can be tried.
 
     :param cookies: The ``Cookie`` header, or what :func:`parse_cookie_header` returns.
-    :param limit: The most values returned.
+    :param limit: The most values that are tried.
     :param max_length: Longer values, in characters, are ignored.
     :param plausible: Whether a value has the form of a session. Others do not count
         towards ``limit``, so whoever plants cookies has to imitate the form at least.
@@ -345,11 +345,13 @@ def session_candidates(
         return fitting if plausible is None else list(filter(plausible, fitting))
 
     values = _session_values(cookies, name)
-    candidates = _ends_first(acceptable(values.get("", [])))
+    joined: list[str] = []
     if _CHUNK_SUFFIXES[0] in values:
+        if any(len(set(values.get(one, ()))) > _JOINS for one in _CHUNK_SUFFIXES):
+            return []
         joined = acceptable(filter(None, (_join(values, -1), _join(values, 0))))
-        candidates = _alternate(candidates, joined)
-    return candidates[:limit]
+    candidates = list(dict.fromkeys((*acceptable(values.get("", [])), *joined)))
+    return candidates if len(candidates) <= limit else []
 
 
 def _session_values(
@@ -365,15 +367,6 @@ def _session_values(
             if written:
                 values.setdefault(suffix, []).append(written)
     return values
-
-
-def _ends_first(values: list[str]) -> list[str]:
-    return [*values[-1:], *values[:-1][:1], *values[-2:0:-1]]
-
-
-def _alternate(whole: list[str], joined: list[str]) -> list[str]:
-    values = (value for pair in zip_longest(whole, joined) for value in pair)
-    return list(dict.fromkeys(value for value in values if value))
 
 
 def _join(values: dict[str, list[str]], position: int) -> str:

@@ -50,6 +50,7 @@ _SKEW_MS: Final = 60_000
 # What JavaScript's `parseInt` makes 2 of; the JavaScript readers use it.
 _IS_VERSION_2: Final = re.compile(r"\s*\+?0*2(?![0-9])", re.ASCII)
 _IS_EXPIRATION: Final = re.compile(rb"[1-9][0-9]*")
+_SEPARATORS: Final = 7
 _IS_SEALING_ID: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 _PADDING: Final = PKCS7(128)
@@ -58,8 +59,8 @@ _REFUSED: Final = "The seal is malformed, was changed, or has another password."
 
 
 def looks_sealed(text: str) -> bool:
-    """Say whether a text begins as a seal does. Costs nothing and proves nothing."""
-    return text.startswith("Fe26.2*")
+    """Say whether a text has the form of a seal. Costs nothing and proves nothing."""
+    return text.startswith("Fe26.2*") and text.count("*") == _SEPARATORS
 
 
 class Encryption(Protocol):
@@ -278,7 +279,7 @@ def _split(sealed: str) -> _Parts:
     if tilde and version != "2" and not _IS_VERSION_2.match(version):
         raise BadSeal(_REFUSED)
     texts = text.encode().split(b"*")
-    if len(texts) != len(_Parts._fields):
+    if len(texts) != _SEPARATORS + 1:
         raise BadSeal(_REFUSED)
     parts = _Parts(*texts)
     if parts.prefix != _PREFIX:

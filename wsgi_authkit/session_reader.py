@@ -79,7 +79,7 @@ class SessionReader:
         self._time_to_log_conflict = OnceAMinute()
 
     def candidates(self, cookies: Cookies) -> list[str]:
-        """Return the values that may be the session, the likeliest first."""
+        """Return the values that may be the session."""
         return self._storage.load_session(cookies)
 
     def find(

@@ -55,7 +55,10 @@ class SessionStorage(Protocol):
     """
 
     def load_session(self, cookies: Cookies) -> list[str]:
-        """Return the values that may be the session, three at most, likeliest first."""
+        """Return the values that may be the session, none where there are over three.
+
+        Whatever is left out could be the person's own, and the rest be planted.
+        """
 
     def save_session(self, sealed: str, cookies: Cookies, *, secure: bool) -> list[str]:
         """Store the session and delete what an earlier one left behind.
