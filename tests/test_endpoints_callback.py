@@ -1270,6 +1270,21 @@ def test_on_error_is_asked_before_a_restart(after: float, code: str) -> None:
     assert name not in verifiers(harness)
 
 
+@pytest.mark.parametrize("suffix", ["x", "yy", "~2"])
+def test_another_text_of_a_state_is_no_other_flow(suffix: str) -> None:
+    """Readers of a seal pass over what stands behind its version."""
+    errors = Errors(app=teapot)
+    harness = Harness(options={"on_error": errors})
+    state, code = forge(harness, new_flow(harness.clock()))
+    callback(harness, code=code, state=state)
+    harness.client = harness.new_client()
+    put(harness.client, verifier_cookie_name(state + suffix), state + suffix)
+    callback(harness, code=code, state=state + suffix)
+
+    assert errors.codes == ["flow_used"]
+    assert harness.workos.count("exchange") == 1
+
+
 # Mismatch
 
 

@@ -227,7 +227,7 @@ class SignIn:
             code = _checked_code(code, state)
             flow = self._verified_flow(cookies, state)
             _check_redirect_uri(flow, redirect_uris)
-            self._use_once(state)
+            self._use_once(flow)
             return self._finish(flow, state, code, cookies, client, sign_in_path)
         except AuthorizationError as error:
             if not error.retryable:
@@ -241,8 +241,10 @@ class SignIn:
         verify_state(state, values or self._storage.load(cookies, VERIFIER_COOKIE))
         return self._open(state)
 
-    def _use_once(self, state: str) -> None:
-        if not self._ledger.acquire(_FLOW, state, "", FLOW_LIFETIME):
+    def _use_once(self, flow: Flow) -> None:
+        # Not by the state: a seal has many texts, for what follows its version is
+        # passed over.
+        if not self._ledger.acquire(_FLOW, flow.nonce, "", FLOW_LIFETIME):
             raise VerifierMissing("this sign-in is finished already", code="flow_used")
 
     def _finish(
@@ -258,7 +260,7 @@ class SignIn:
             answer = self._exchange(code, flow, client)
         except AuthorizationError as error:
             if error.retryable:
-                self._ledger.release(_FLOW, state, "")
+                self._ledger.release(_FLOW, flow.nonce, "")
             raise
         session = self._first_session(answer)
         try:
