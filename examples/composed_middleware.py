@@ -64,9 +64,10 @@ def is_page_visit(environ: WSGIEnvironment) -> bool:
 
 
 def here(environ: WSGIEnvironment) -> str:
-    """Return the path of the request, to come back to."""
+    """Return path and query of the request, to come back to."""
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return quote(path, encoding="latin-1")
+    query = environ.get("QUERY_STRING", "")
+    return quote(path, encoding="latin-1") + (f"?{query}" if query else "")
 
 
 def pages(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

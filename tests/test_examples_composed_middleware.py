@@ -59,9 +59,9 @@ def test_person_signs_in_through_the_composed_middleware(site: str) -> None:
     assert "Nobody is signed in." in browser.open(f"{site}/").text
     assert browser.http.cookies.get_dict() == {}
 
-    page = browser.sign_in(f"{site}/account")
+    page = browser.sign_in(f"{site}/account?tab=1")
 
-    assert page.url == f"{site}/account"
+    assert page.url == f"{site}/account?tab=1"
     assert "Your account" in page.text
     assert "Signed in as ada@" in page.text
     hops = [urlsplit(answer.url).path for answer in page.history]

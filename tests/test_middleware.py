@@ -1287,6 +1287,31 @@ def sign_in_under(harness: Harness, client: Client, mounted_at: str) -> Response
     return client.get(path_of(callback), cross_site=True)
 
 
+@pytest.mark.parametrize(
+    ("mounted_at", "path", "told"),
+    [
+        pytest.param("/app", "/callback", True, id="without the prefix"),
+        pytest.param("/app", "/application/callback", True, id="same beginning"),
+        pytest.param("/app", "/app/callback", False, id="with the prefix"),
+        pytest.param("", "/callback", False, id="not mounted"),
+        pytest.param("/b\u00fcro", "/b%C3%BCro/callback", False, id="encoded"),
+    ],
+)
+def test_callback_that_leads_past_the_mount_point_is_told_once(
+    caplog: pytest.LogCaptureFixture, mounted_at: str, path: str, told: bool
+) -> None:
+    """Its 404 comes from another app, and nothing here would say why."""
+    uri = f"http://localhost:8000{path}"
+    harness = Harness(config=make_config(redirect_uri=uri))
+    client = Client(harness.middleware, script_name=mounted_at, clock=harness.clock)
+    starts = [client.get(f"{mounted_at}/auth/sign-in") for _ in range(2)]
+
+    assert [start.status for start in starts] == [302, 302]
+    assert ["leads elsewhere" in record.getMessage() for record in caplog.records] == [
+        True
+    ] * told
+
+
 def test_mounted_app_signs_in() -> None:
     """The redirect URI's path includes the prefix, ``PATH_INFO`` does not."""
     uri = "http://localhost:8000/app/callback"

@@ -106,7 +106,8 @@ class AuthKitConfig:
     issuer: str | Sequence[str] | None = ()
     #: Claim token of an unclaimed WorkOS environment.
     claim_token: str | None = field(default=None, repr=False)
-    #: Secret that signs webhooks; ``None`` leaves the endpoint out.
+    #: Secret that signs webhooks. Checked for its form; this release has no endpoint
+    #: for them.
     webhook_secret: str | None = field(default=None, repr=False)
     #: Accept an http redirect URI off this machine and an http API: session cookies
     #: and the API key then cross the network readable by anyone on the way.

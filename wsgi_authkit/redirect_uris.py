@@ -69,6 +69,7 @@ class RedirectURIs:
             path = _environ_path(uri)
             self._by_path[path] = (*self._by_path.get(path, ()), uri)
         self._time_to_log = OnceAMinute()
+        self._time_to_log_prefix = OnceAMinute()
 
     def __contains__(self, uri: object) -> bool:
         return isinstance(uri, str) and uri in self._uris
@@ -101,6 +102,23 @@ class RedirectURIs:
         """
         if self._time_to_log:
             log.warning("%s", error)
+
+    def warn_of_prefix(self, uri: str, script_name: str) -> None:
+        """Tell the operator of a callback that does not come to where the app is.
+
+        What answers there instead, a 404 as a rule, says nothing about it.
+        """
+        path = _environ_path(uri)
+        if not script_name or path.startswith(f"{script_name}/"):
+            return
+        if self._time_to_log_prefix:
+            log.warning(
+                "the app is mounted at %.100r and the redirect URI has the path "
+                "%.100r, which leads elsewhere: put the prefix in front of it, here "
+                "and in the WorkOS dashboard",
+                script_name,
+                path,
+            )
 
     def answering(self, environ: WSGIEnvironment) -> Sequence[str]:
         """Return the redirect URIs whose callback a request is for, by its path.

@@ -211,6 +211,9 @@ class RequestContext(RequestSession):
         elif self._choice.error is not None:
             self.redirect_uris.warn(self._choice.error)
             raise self._choice.error
+        self.redirect_uris.warn_of_prefix(
+            service.config.redirect_uri, self.environ.get("SCRIPT_NAME", "")
+        )
         return service.create_authorization(
             return_to=self.links.return_path(return_to),
             cookies=self.cookies if cookies is None else cookies,
