@@ -627,6 +627,7 @@ def test_refreshed_session_that_fits_no_cookies_is_served(
     assert len(active(result).permissions) == 300
     assert result.headers == []
     assert "cannot be stored" in caplog.text
+    assert "the largest claim of its access token is 'permissions'" in caplog.text
     assert browser.visit().session
     assert site.refreshes == 1
 

@@ -605,6 +605,7 @@ def test_session_too_large_for_a_seal_is_no_error(
     assert result.session.reason == "unavailable"
     assert result.headers == []
     assert "as a seal" in caplog.text
+    assert "the largest claim of its access token is 'permissions'" in caplog.text
 
 
 def test_expired_token_of_a_withdrawn_key_is_refreshed(site: Site) -> None:

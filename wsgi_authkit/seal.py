@@ -330,7 +330,9 @@ def _seal(value: object, password_id: str, password: _Password, expiration: str)
     if len(sealed) > MAX_SEAL_LENGTH:
         raise CookieTooLarge(
             f"The value needs {len(sealed)} bytes as a seal, and no seal over "
-            f"{MAX_SEAL_LENGTH} bytes is opened again: seal less.",
+            f"{MAX_SEAL_LENGTH} bytes is opened again. Put less into it; into a "
+            "session, fewer permissions and custom claims (JWT template in the WorkOS "
+            "dashboard).",
             size=len(sealed),
             limit=MAX_SEAL_LENGTH,
         )

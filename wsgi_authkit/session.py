@@ -447,6 +447,15 @@ def _frozen_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
         raise InvalidToken("the access token's claims are nested too deeply") from None
 
 
+def largest_claim(claims: Mapping[str, Any]) -> str:
+    """Return which claim makes a token large, for the log of who can shorten it."""
+    sizes = {
+        name: len(json.dumps(value, default=dict)) for name, value in claims.items()
+    }
+    name = max(sizes, key=lambda each: sizes[each])
+    return f"the largest claim of its access token is {name!r} with {sizes[name]} bytes"
+
+
 def _frozen(value: Any) -> Any:
     """Return JSON that nobody can change: a session is shared between requests."""
     if isinstance(value, dict):

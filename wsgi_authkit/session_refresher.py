@@ -32,7 +32,12 @@ from wsgi_authkit.refresh import (
     describe,
 )
 from wsgi_authkit.seal import Encryption
-from wsgi_authkit.session import Session, SessionPayload, dump_payload
+from wsgi_authkit.session import (
+    Session,
+    SessionPayload,
+    dump_payload,
+    largest_claim,
+)
 from wsgi_authkit.session_reader import SealedSession, SessionReader
 from wsgi_authkit.tokens import TokenVerifier, read_unverified_claims
 
@@ -191,8 +196,11 @@ class SessionRefresher:
         try:
             claims = self._refreshed_claims(payload, found.claims)
             sealed = self._encryption.seal(dump_payload(payload))
-        except (InvalidToken, CookieTooLarge) as error:
+        except InvalidToken as error:
             raise self._operator_error(error) from error
+        except CookieTooLarge as error:
+            hint = largest_claim(claims)
+            raise self._operator_error(f"{error} {hint}") from error
         return RefreshResult(
             kind="refreshed",
             sealed=sealed,
@@ -237,7 +245,7 @@ class SessionRefresher:
             self._operator_error(error)
             return read_unverified_claims(token)
 
-    def _operator_error(self, error: Exception) -> RefreshUnavailable:
+    def _operator_error(self, error: object) -> RefreshUnavailable:
         if self._time_to_log_operator_error:
             log.error("sessions cannot be refreshed, the operator must act: %s", error)
         return RefreshUnavailable(str(error), transient=False)

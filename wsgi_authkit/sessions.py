@@ -24,7 +24,7 @@ from wsgi_authkit.errors import (
 )
 from wsgi_authkit.refresh import RefreshCoordinator, RefreshResult, describe
 from wsgi_authkit.results import AuthResult, RefreshOutcome
-from wsgi_authkit.session import AnonymousSession, Reason, Session
+from wsgi_authkit.session import AnonymousSession, Reason, Session, largest_claim
 from wsgi_authkit.session_cache import SessionCache
 from wsgi_authkit.session_reader import SealedSession, SessionReader
 from wsgi_authkit.session_refresher import RefreshContext, SessionRefresher
@@ -327,7 +327,12 @@ class Sessions:
             return self.save(sealed, visit)
         except CookieTooLarge as error:
             # This request is served; the next ones are for a minute, from the result.
-            log.error("a refreshed session cannot be stored: %s", error)  # noqa: TRY400
+            opened = self._reader.open(sealed)
+            claims = opened.claims if isinstance(opened, SealedSession) else {}
+            hint = largest_claim(claims) if claims else "it cannot be verified either"
+            log.error(  # noqa: TRY400
+                "a refreshed session cannot be stored: %s; %s", error, hint
+            )
             return []
 
     def _anonymous(self, reason: Reason, visit: Visit) -> AuthResult:

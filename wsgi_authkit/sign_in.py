@@ -43,10 +43,10 @@ from wsgi_authkit.errors import (
 from wsgi_authkit.paths import safe_return_path
 from wsgi_authkit.results import AuthorizationResult, CallbackResult, HeadersResult
 from wsgi_authkit.seal import Encryption
-from wsgi_authkit.session import Session, dump_payload, make_session
+from wsgi_authkit.session import Session, dump_payload, largest_claim, make_session
 from wsgi_authkit.session_storage import Cookies, SessionStorage
 from wsgi_authkit.stores.ledger import Ledger
-from wsgi_authkit.tokens import TokenVerifier
+from wsgi_authkit.tokens import MAX_TOKEN, TokenVerifier
 
 log = logging.getLogger(__name__)
 
@@ -270,7 +270,8 @@ class SignIn:
                 secure=self._config.secure_cookies(flow.redirect_uri),
             )
         except CookieTooLarge as error:
-            log.error("a session cannot be stored: %s", error)  # noqa: TRY400
+            hint = largest_claim(session.claims)
+            log.error("a session cannot be stored: %s; %s", error, hint)  # noqa: TRY400
             raise AuthorizationError(
                 "the session does not fit into the browser's cookies",
                 code="session_too_large",
@@ -326,6 +327,16 @@ class SignIn:
     def _first_session(self, answer: Authentication) -> Session:
         """Return the verified session of a fresh sign-in."""
         payload = answer.to_payload()
+        if len(payload.access_token) > MAX_TOKEN:
+            log.error(
+                "a session cannot be stored: its access token has over %d characters. "
+                "Put fewer permissions and custom claims into it (JWT template in the "
+                "WorkOS dashboard)",
+                MAX_TOKEN,
+            )
+            raise AuthorizationError(
+                "the access token is too large", code="session_too_large"
+            )
         try:
             try:
                 claims = self._verifier.verify(payload.access_token)
