@@ -250,6 +250,25 @@ def test_api_key_in_the_place_of_the_client_id_is_refused() -> None:
     assert "secret" not in problem
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("client_id", '"client_123"'),
+        ("api_key", "'sk_test'"),
+        ("cookie_password", '"a password of at least 32 characters"'),
+        ("cookie_password", " a password of at least 32 characters"),
+        ("cookie_password", "a password of at least 32 characters\n"),
+    ],
+)
+def test_quotes_and_blanks_that_came_along_are_refused(option: str, value: str) -> None:
+    """``docker run --env-file`` keeps them, and another app has another password."""
+    (problem,) = problems_of(**{option: value})
+
+    assert problem.startswith(f"{option} (WORKOS_")
+    assert "in quotes" in problem
+    assert "at least 32" not in problem
+
+
 def test_client_id_in_the_place_of_the_api_key_is_refused() -> None:
     (problem,) = problems_of(api_key="client_123")
 

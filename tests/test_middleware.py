@@ -1307,9 +1307,7 @@ def test_callback_that_leads_past_the_mount_point_is_told_once(
     starts = [client.get(f"{mounted_at}/auth/sign-in") for _ in range(2)]
 
     assert [start.status for start in starts] == [302, 302]
-    assert ["leads elsewhere" in record.getMessage() for record in caplog.records] == [
-        True
-    ] * told
+    assert caplog.text.count("leads elsewhere") == told
 
 
 def test_mounted_app_signs_in() -> None:

@@ -415,12 +415,19 @@ def _check_credentials(config: AuthKitConfig) -> Iterator[str]:
             yield from _check_visible(config, option)
 
 
+def _is_quoted(value: str) -> bool:
+    """Say whether quotes came along, as from ``docker run --env-file``."""
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+
+
 def _check_visible(config: AuthKitConfig, option: str) -> Iterator[str]:
     value = getattr(config, option)
     if not isinstance(value, str):
         yield f"{_label(option)} must be a string"
     elif not value:
         yield f"{_label(option)} is empty; give it a value or leave it out"
+    elif _is_quoted(value):
+        yield f"{_label(option)} is in quotes; leave them out"
     elif not _VISIBLE.fullmatch(value):
         yield (
             f"{_label(option)} has {len(value)} characters with a space, a line end or "
@@ -446,9 +453,24 @@ def _check_passwords(config: AuthKitConfig) -> Iterator[str]:
         yield f"{label} is missing; {_NEW_PASSWORD}"
     else:
         yield from _check_password(config.cookie_password, label)
+        yield from _check_ends(config.cookie_password, label)
     label = _label("previous_cookie_passwords")
     for number, password in enumerate(config.previous_cookie_passwords, 1):
         yield from _check_password(password, f"{label}, entry {number},")
+
+
+def _check_ends(password: object, label: str) -> Iterator[str]:
+    """Yield what came along from a file, and makes another password of it.
+
+    Of a previous one it may have been a part.
+    """
+    if isinstance(password, str) and (
+        _is_quoted(password) or password != password.strip()
+    ):
+        yield (
+            f"{label} is in quotes or has white space at an end, which other readers "
+            "of such settings leave out; leave it out"
+        )
 
 
 def _check_password(password: object, label: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -24,7 +24,8 @@ from wsgi_authkit.session import Impersonator, Session, User
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
-_MOUNT: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+# No dot segments, which browsers resolve.
+_MOUNT: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +84,8 @@ class Options:
     api_paths: Iterable[str] = ()
     challenge_401: bool = True
     sign_out_return_to: str | None = None
-    allowed_return_urls: tuple[str, ...] = ()
-    allowed_origins: tuple[str, ...] = ()
+    allowed_return_urls: Sequence[str] = ()
+    allowed_origins: Sequence[str] = ()
     on_success: OnSuccess | None = None
     on_error: OnError | None = None
     on_refresh: OnRefresh | None = None
@@ -101,6 +102,10 @@ class Options:
     rules: AccessRules = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("allowed_return_urls", "allowed_origins"):
+            given = getattr(self, name)
+            if isinstance(given, Iterable) and not isinstance(given, str):
+                object.__setattr__(self, name, tuple(given))
         problems = list(self._problems())
         try:
             rules = AccessRules(
@@ -133,13 +138,9 @@ class Options:
             self.sign_out_return_to
         ):
             yield "sign_out_return_to must be a path on this site or an absolute URL"
-        if isinstance(self.allowed_return_urls, str) or not all(
-            _is_url(url) for url in self.allowed_return_urls
-        ):
+        if not _all_are(_is_url, self.allowed_return_urls):
             yield "allowed_return_urls must be a list of absolute http or https URLs"
-        if isinstance(self.allowed_origins, str) or not all(
-            map(_is_safe_origin, self.allowed_origins)
-        ):
+        if not _all_are(_is_safe_origin, self.allowed_origins):
             yield (
                 "allowed_origins must be a list of origins with https, such as "
                 "https://shop.example.com; http only on localhost"
@@ -178,6 +179,10 @@ class Options:
         ):
             if not isinstance(getattr(self, name), bool):
                 yield f"{name} must be True or False"
+
+
+def _all_are(is_one: Callable[[object], bool], values: object) -> bool:
+    return isinstance(values, tuple) and all(map(is_one, values))
 
 
 def _is_url(value: object) -> bool:
