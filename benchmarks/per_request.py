@@ -28,6 +28,7 @@ from benchmarks.cost.report import Bar, machine, print_table, print_verdict, ver
 from benchmarks.cost.requests import hello, identity, visit, visits
 from benchmarks.cost.rounds import Run, Timings, alternate
 from benchmarks.cost.sessions import (
+    COOKIE_NAME,
     WITHOUT_SESSION,
     MadeSession,
     SessionMaker,
@@ -86,11 +87,17 @@ class Cookies:
         # As long as a good one, with a MAC that is none.
         self.forged = [cookie_header(_forged(value)) for value in values]
         self.junk = [cookie_header(value[::-1]) for value in values]
+        # As many as are tried, and as many as fit into what servers take.
+        self.three_forged = [
+            cookies_header(*(f"{COOKIE_NAME}={_forged(value, n)}" for n in range(3)))
+            for value in values[:100]
+        ]
+        self.many = [cookies_header(*[f"{COOKIE_NAME}=a"] * 560)]
 
 
-def _forged(value: str) -> str:
+def _forged(value: str, number: int = 0) -> str:
     signed, _, mac = value.rpartition("*")
-    return f"{signed}*{mac[-3::-1]}~2"
+    return f"{signed}*{number}{mac[-4::-1]}~2"
 
 
 def _in_chunks(value: str, size: int = 1200) -> bytes:
@@ -145,7 +152,9 @@ def _ours(maker: SessionMaker, cookies: Cookies) -> list[Case]:
         ("no Cookie header", warm, [None], False),
         ("other cookies only", warm, [WITHOUT_SESSION], False),
         ("forged cookie", warm, cookies.forged, False),
+        ("three forged cookies", warm, cookies.three_forged, False),
         ("junk cookie", warm, cookies.junk, False),
+        ("8 KB of junk cookies", warm, cookies.many, False),
     )
 
 

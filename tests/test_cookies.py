@@ -684,6 +684,29 @@ def test_junk_of_another_form_never_crowds_out_the_session(
     assert session_candidates(cookie_header, NAME, plausible=is_seal) == [SEAL]
 
 
+@pytest.mark.parametrize(("junk", "found"), [(63, [SEAL]), (64, [])])
+def test_header_full_of_session_cookies_is_not_read(
+    junk: int, found: list[str]
+) -> None:
+    """Whoever fills 8 KB with them must not make it dearer than a session is."""
+    cookie_header = header(*[(NAME, f"{n}") for n in range(junk)], (NAME, SEAL))
+
+    assert session_candidates(cookie_header, NAME, plausible=is_seal) == found
+
+
+def test_many_cookies_of_others_do_not_count() -> None:
+    others = [(f"a-{NAME}-{n}", NAME) for n in range(200)]
+
+    assert session_candidates(header(*others, (NAME, SEAL)), NAME) == [SEAL]
+
+
+def test_value_that_is_too_long_for_a_cookie_is_not_decoded() -> None:
+    encoded = "%2A" * 1365  # 4095 bytes
+
+    assert cookie_values(header((NAME, encoded)), NAME) == ["*" * 1365]
+    assert cookie_values(header((NAME, f"{encoded}%2A")), NAME) == [f"{encoded}%2A"]
+
+
 def test_planted_whole_cookies_are_tried_with_a_chunked_session() -> None:
     planted = [(NAME, f"Fe26.2*{index}~2") for index in range(2)]
     ours = [(f"{NAME}.0", "2.Fe26.2*1*SE"), (f"{NAME}.1", "AL-_~2")]

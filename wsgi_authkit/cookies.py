@@ -29,6 +29,9 @@ COOKIE_BUDGET: Final = 4096
 #: The most chunks a value is cut into: four are 16 KB, what servers take in a header.
 MAX_CHUNKS: Final = 4
 
+# Session cookies of a header that are looked at: to turn more away has to cost less
+# than a session does.
+_MAX_LOOKED_AT: Final = 64
 # Ways to join chunks of which there are several: the first of each, the last of each.
 _JOINS: Final = 2
 _CHUNK_SUFFIXES: Final = tuple(f".{index}" for index in range(MAX_CHUNKS))
@@ -126,6 +129,16 @@ def cookie_values(header: str, name: str) -> list[str]:
     ]
 
 
+def has_cookie(header: str, names: Collection[str]) -> bool:
+    """Say whether one of these cookies is in a header, and has a value."""
+    return any(
+        value
+        for pair in header.split(";")
+        for key, value in _parse([pair])
+        if key in names
+    )
+
+
 def sole_cookie(header: str, name: str) -> str | None:
     """Return the value of a cookie that stands once and alone in a header, as it came.
 
@@ -163,10 +176,22 @@ def _mentioning(header: str, name: str) -> list[tuple[str, str]]:
     return _parse([pair for pair in header.split(";") if name in pair])
 
 
+def _beginning(header: str, name: str) -> list[tuple[str, str]]:
+    """Return the cookies whose names begin with a name, none where they are many."""
+    if name not in header:
+        return []
+    pairs = [pair for pair in header.split(";") if pair.lstrip(" \t").startswith(name)]
+    return _parse(pairs) if len(pairs) <= _MAX_LOOKED_AT else []
+
+
 def _written_value(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = value[1:-1]
-    if "%" in value and _PERCENT_ENCODED.fullmatch(value):
+    if (
+        "%" in value
+        and len(value) <= COOKIE_BUDGET
+        and _PERCENT_ENCODED.fullmatch(value)
+    ):
         decoded = unquote(value, encoding="latin-1")
         if _COOKIE_OCTETS.fullmatch(decoded):
             return decoded
@@ -358,7 +383,7 @@ def _session_values(
     cookies: str | Sequence[tuple[str, str]], name: str
 ) -> dict[str, list[str]]:
     """Return the values of the session's cookies by suffix, without empty ones."""
-    pairs = _mentioning(cookies, name) if isinstance(cookies, str) else cookies
+    pairs = _beginning(cookies, name) if isinstance(cookies, str) else cookies
     values: dict[str, list[str]] = {}
     for key, value in pairs:
         suffix = key[len(name) :]

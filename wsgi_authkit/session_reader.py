@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsgi_authkit._logs import OnceAMinute
+from wsgi_authkit.cookies import has_cookie
 from wsgi_authkit.errors import (
     BadSeal,
     InvalidClaim,
@@ -121,7 +122,10 @@ class SessionReader:
         return chosen
 
     def _has_cookie(self, cookies: Cookies) -> bool:
-        return any(any(self._storage.load(cookies, one)) for one in self._cookie_names)
+        names, storage = self._cookie_names, self._storage
+        if not isinstance(cookies, str) or not getattr(storage, "reads_header", False):
+            return any(any(storage.load(cookies, one)) for one in names)
+        return has_cookie(cookies, names)
 
     def open(self, sealed: str) -> SealedSession | Reason:
         """Return the session of a sealed text, or why there is none."""

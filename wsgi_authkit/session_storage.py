@@ -123,8 +123,9 @@ class CookieSessionStorage:
         if value is not None and is_written_plainly(value):
             # Half of what strangers can make it cost is reading such a header again.
             return [value] if self.is_plausible(value) else []
+        is_header = self.reads_header and isinstance(cookies, str)
         return session_candidates(
-            self._session_cookies(cookies),
+            cookies if is_header else self._session_cookies(cookies),
             self._config.cookie_name,
             plausible=self._plausible,
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from wsgi_authkit.testing.fake_workos import FakeWorkOS
 from wsgi_authkit.testing.server import serve
@@ -25,7 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session_lifetime=options.session_lifetime,
         refresh_grace=options.refresh_grace,
     )
-    with serve(fake, options.host, options.port) as served:
+    with ExitStack() as stack:
+        try:
+            served = stack.enter_context(serve(fake, options.host, options.port))
+        except OSError as error:
+            sys.exit(f"{error}; choose another port with --port")
         sys.stdout.write(_greeting(served.url, options.host, served.port, fake))
         sys.stdout.flush()
         # An Event could deadlock: the handler runs inside of whatever it interrupts.
@@ -73,6 +79,8 @@ def _greeting(url: str, host: str, port: int, fake: FakeWorkOS) -> str:
         f"  WORKOS_API_HOSTNAME={host}\n"
         f"  WORKOS_API_PORT={port}\n"
         "  WORKOS_API_HTTPS=false\n"
+        "  WORKOS_REDIRECT_URI=http://localhost:8000/callback\n"
+        f"  WORKOS_COOKIE_PASSWORD={secrets.token_urlsafe(24)}\n"
     )
 
 
