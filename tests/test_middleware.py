@@ -63,6 +63,7 @@ from wsgi_authkit import (
     RefreshRejected,
     Session,
 )
+from wsgi_authkit.access import Access, AccessRules
 from wsgi_authkit.testing import Clock, FakeWorkOS
 
 if TYPE_CHECKING:
@@ -1749,6 +1750,26 @@ def test_paths_that_are_remembered_are_bounded() -> None:
 
     assert 0 < remembered <= 1024
     assert len(site.middleware._routes) == remembered
+
+
+def test_paths_of_a_stranger_do_not_push_out_those_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged: list[str] = []
+    judge = AccessRules.judge
+
+    def counted(rules: AccessRules, path: str) -> Access:
+        judged.append(path)
+        return judge(rules, path)
+
+    monkeypatch.setattr(AccessRules, "judge", counted)
+    site = make_site()
+    for number in range(3000):
+        run(site.middleware, environ("GET", f"/{number}"))
+        if number % 300 == 0:
+            run(site.middleware, environ("GET", "/home"))
+
+    assert judged.count("/home") == 1
 
 
 # The quick way and the careful one

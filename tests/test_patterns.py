@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsgi_authkit import patterns
 from wsgi_authkit.patterns import PathPatterns, readings, request_path
 
 VECTORS: dict[str, Any] = json.loads(
@@ -108,6 +110,16 @@ def test_parameter_takes_anything_but_a_slash(character: str) -> None:
 @pytest.mark.parametrize("path", ["/a//b", "//a", "//", "/a//"])
 def test_segment_is_never_empty(path: str) -> None:
     assert path not in PathPatterns(["/:one*", "/:one/:two/:three", "/a/:path+"])
+
+
+@given(path=st.from_regex(patterns._SIMPLE, fullmatch=True))
+def test_simple_path_is_read_as_with_care(path: str) -> None:
+    found = request_path(path), readings(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patterns, "_SIMPLE", re.compile("(?!)"))
+        careful = request_path(path), readings(path)
+
+    assert found == careful == (path, frozenset((path,)))
 
 
 def test_any_of_the_patterns_may_match() -> None:

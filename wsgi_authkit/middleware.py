@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Paths whose route is kept, and characters of the longest one to keep.
-_REMEMBERED: Final = 1024
+_REMEMBERED: Final = 512
 _REMEMBERED_LENGTH: Final = 256
 
 # Of a SCRIPT_NAME, which with the path makes the whole address; the service, where most
@@ -290,6 +290,8 @@ class AuthKitMiddleware:
             options, partial(_make_context, self._sites, options)
         )
         self._routes: dict[str, _Route] = {}
+        # Those of before, so that a stranger's paths do not push out everybody's.
+        self._older_routes: dict[str, _Route] = {}
         # What each request is asked or told, besides who makes it.
         self._looks_closer = debug or eager_auth or redirects.choose is not None
         if debug:
@@ -460,13 +462,15 @@ class AuthKitMiddleware:
 
         Most requests are for few paths, and what is there never changes.
         """
-        endpoint, access = self._judge(script, path)
-        is_asked_more = endpoint is not None or self._looks_closer
-        service = None if is_asked_more else self._sites.site.service
-        route = (script, service, endpoint, access)
+        route = self._older_routes.get(path)
+        if route is None or route[0] != script:
+            endpoint, access = self._judge(script, path)
+            is_asked_more = endpoint is not None or self._looks_closer
+            service = None if is_asked_more else self._sites.site.service
+            route = (script, service, endpoint, access)
         if len(script) + len(path) <= _REMEMBERED_LENGTH:
             if len(self._routes) >= _REMEMBERED:
-                self._routes = {}
+                self._older_routes, self._routes = self._routes, {}
             self._routes[path] = route
         return route
 

@@ -38,6 +38,8 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 _URL_DELIMITER: Final = re.compile("[?#]")
+# Most paths, which nobody reads differently; most rules are asked about nothing else.
+_SIMPLE: Final = re.compile(r"/|(?:/[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*)+/?")
 _SLASHES: Final = re.compile("/{2,}")
 _ENCODED: Final = re.compile("%[0-9A-Fa-f]{2}")
 
@@ -53,6 +55,8 @@ def request_path(path_info: str) -> str | None:
     what such a path means, so no rule that frees a path may rest on it. Nor on one
     that an app makes such a path of when it decodes it once more.
     """
+    if _SIMPLE.fullmatch(path_info):
+        return path_info
     try:
         path = decode(path_info) or "/"
         return path if _is_unambiguous(path) else None
@@ -68,6 +72,8 @@ def readings(path: str) -> frozenset[str]:
     empty segments. A rule that protects a reading holds for the path, and a path is
     free only where all of its readings are: ``/admin;.css`` is no style sheet to all.
     """
+    if _SIMPLE.fullmatch(path):
+        return frozenset((path,))
     bare = _bare(path)
     decoded = [_SLASHES.sub("/", unquote(reading)) for reading in (path, bare)]
     return frozenset((path, bare, *decoded, *map(_bare, decoded)))
@@ -98,20 +104,22 @@ class PathPatterns:
     :raises ValueError: A pattern is not of the form above.
     """
 
-    __slots__ = ("_compiled", "_lenient", "_texts")
+    __slots__ = ("_beginnings", "_compiled", "_lenient", "_texts")
 
     def __init__(self, patterns: Iterable[str], *, lenient: bool = False) -> None:
         self._lenient = lenient
         texts = set()
         compiled = []
         for pattern in patterns:
-            steps = _compile(pattern.casefold() if lenient else pattern)
-            if isinstance(steps, str):
-                texts.add(steps)
+            found = _compile(pattern.casefold() if lenient else pattern)
+            if isinstance(found, str):
+                texts.add(found)
             else:
-                compiled.append(steps)
+                compiled.append(found)
         self._texts = frozenset(texts)
         self._compiled = tuple(compiled)
+        # One look tells most paths that no pattern is for.
+        self._beginnings = tuple(beginning for beginning, _ in compiled)
 
     def __bool__(self) -> bool:
         return bool(self._texts or self._compiled)
@@ -126,8 +134,12 @@ class PathPatterns:
         return self._has(path) or self._has(f"{path}/")
 
     def _has(self, path: str) -> bool:
-        return path in self._texts or any(
-            _matches(steps, path) for steps in self._compiled
+        return path in self._texts or (
+            path.startswith(self._beginnings)
+            and any(
+                path.startswith(beginning) and _matches(steps, path)
+                for beginning, steps in self._compiled
+            )
         )
 
 
@@ -140,18 +152,22 @@ def _matches(steps: Sequence[_Step], path: str) -> bool:
     return positions[-1] == len(path)
 
 
-def _compile(pattern: str) -> str | tuple[_Step, ...]:
-    """Return the steps of a pattern, or itself where it is text and nothing else.
+def _compile(pattern: str) -> str | tuple[str, tuple[_Step, ...]]:
+    """Return how a path begins that matches, and the steps of the pattern.
+
+    A pattern that is text and nothing else is returned as it is.
 
     :raises ValueError: It is not of the form that is understood, or matches no path.
     """
     _check_text(pattern)
     steps: list[_Step] = []
-    text = ""
+    beginning = text = ""
     for token in _tokens(pattern):
         if token["text"]:
             text += token["text"]
             continue
+        if not steps:
+            beginning = text
         if text:
             steps.append(_text_step(text))
         elif steps and not token["prefix"]:
@@ -160,7 +176,7 @@ def _compile(pattern: str) -> str | tuple[_Step, ...]:
         steps.append(_parameter_step(token))
     if text and steps:
         steps.append(_text_step(text))
-    return tuple(steps) or pattern
+    return (beginning, tuple(steps)) if steps else pattern
 
 
 def _check_text(pattern: str) -> None:
