@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from wsgi_authkit.session_cache import (
     SessionCache,
 )
 from wsgi_authkit.session_storage import CookieSessionStorage
+from wsgi_authkit.sessions import Sessions
 from wsgi_authkit.stores import MemoryStore
 
 # WebOb 1.8 imports `cgi`, which Python 3.11 and 3.12 warn of.
@@ -426,6 +427,70 @@ def test_sign_out_ends_a_session_here_at_once(site: Harness) -> None:
     assert response.json()["reason"] == "revoked"
 
 
+def test_sign_out_while_a_cookie_is_verified_keeps_it_from_being_kept(
+    site: Harness,
+) -> None:
+    """After the store was asked, and before the session is kept."""
+    service = site.middleware.service
+    cookie, session_id = cookie_of(site), str(site.who()["session_id"])
+    state = service._state
+    state.cache.clear()
+    has_ended = state.reader.has_ended
+
+    def asked_just_before(ended: str) -> bool:
+        found = has_ended(ended)
+        service.sign_out(session_id)
+        return found
+
+    state.reader.has_ended = asked_just_before
+    run(site.middleware, navigation(cookie))
+    state.reader.has_ended = has_ended
+
+    assert kept(site) == 0
+    assert run(site.middleware, navigation(cookie)).json()["reason"] == "revoked"
+
+
+def test_key_that_is_withdrawn_meanwhile_keeps_nothing(site: Harness) -> None:
+    state = site.middleware.service._state
+    cookie = cookie_of(site)
+    state.cache.clear()
+    has_ended = state.reader.has_ended
+
+    def withdrawn_just_after(session_id: str) -> bool:
+        state.cache.clear()  # what the key set calls
+        return has_ended(session_id)
+
+    state.reader.has_ended = withdrawn_just_after
+    run(site.middleware, navigation(cookie))
+
+    assert kept(site) == 0
+
+
+class MeanwhileStore(MemoryStore):
+    """In which something happens just before anything is written."""
+
+    before_set: Callable[[], object] | None = None
+
+    def set(self, key: str, value: bytes, ttl: float) -> None:
+        """Keep a value, a moment later."""
+        if self.before_set is not None:
+            self.before_set()
+        super().set(key, value, ttl)
+
+
+def test_session_is_ended_before_it_is_dropped() -> None:
+    """What is verified in between would be kept for minutes."""
+    store = MeanwhileStore()
+    site = make_site(store=store)
+    site.sign_in()
+    cookie, session_id = cookie_of(site), str(site.who()["session_id"])
+    store.before_set = lambda: run(site.middleware, navigation(cookie))
+    site.middleware.service.sign_out(session_id)
+    store.before_set = None
+
+    assert run(site.middleware, navigation(cookie)).json()["reason"] == "revoked"
+
+
 def test_sign_out_elsewhere_ends_a_session_after_revocation_check() -> None:
     site = make_site(revocation_check=10)
     other = site.new_middleware()
@@ -469,6 +534,27 @@ def test_session_that_is_due_is_not_kept(site: Harness) -> None:
     site.who()
 
     assert cookie_of(site) != before
+
+
+@pytest.mark.parametrize("options", [{}, {"require_auth": True}])
+def test_session_that_is_due_is_looked_for_once(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """A second look could refresh it twice."""
+    looked_for: list[str] = []
+    find = Sessions.find
+
+    def counted(self: Sessions, cookies: str, *rest: Any) -> Any:
+        looked_for.append(cookies)
+        return find(self, cookies, *rest)
+
+    site = make_site(**options)
+    site.sign_in()
+    site.clock.advance(EXPIRING)
+    monkeypatch.setattr(Sessions, "find", counted)
+    assert site.who()["user"]
+
+    assert len(looked_for) == 1
 
 
 def test_withdrawn_key_ends_what_it_has_verified(site: Harness) -> None:
