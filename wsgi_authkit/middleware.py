@@ -168,7 +168,7 @@ class AuthKitMiddleware:
     :param revocation_check: Seconds after which the store is asked again whether a
         session that is kept was signed out, or refreshed, elsewhere; 0 asks at every
         request. ``None`` asks when it is verified again: a sign-out then reaches the
-        other processes within 5 minutes, and this one at once.
+        other processes, and other middlewares, within 5 minutes, and this one at once.
     :param session_storage: ``"cookie"``, or a factory that is given the configuration
         and returns a :class:`~wsgi_authkit.SessionStorage`.
     :param allow_insecure: Accept a redirect URI with http off this machine: sessions
