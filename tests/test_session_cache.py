@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from string import ascii_letters, digits
 from typing import Any
 
 import pytest
@@ -688,6 +689,18 @@ def test_storage_of_ones_own_is_told_when_a_request_came() -> None:
 # The quick look and the careful one
 
 
+def changed(value: str, draw: random.Random) -> str:
+    """Return a value that is damaged somewhere, cut, or longer than any seal."""
+    at = draw.randrange(len(value))
+    other = draw.choice(ascii_letters + digits + "*-_~%")
+    ways = (
+        f"{value[:at]}{other}{value[at + 1 :]}",
+        value[:at],
+        f"{value[:at]}{other * 16384}{value[at:]}",
+    )
+    return draw.choice(ways)
+
+
 def headers(values: list[str], count: int) -> Iterator[str]:
     """Yield made-up headers with all that is odd in cookies."""
     draw = random.Random(6)
@@ -707,6 +720,8 @@ def headers(values: list[str], count: int) -> Iterator[str]:
         pairs = []
         for _ in range(draw.choice((0, 1, 1, 1, 2, 2, 3, 5))):
             value = draw.choice(values if draw.random() < 0.6 else odd)
+            if value and draw.random() < 0.1:
+                value = changed(value, draw)
             dressed = draw.choice(dress).format(value)
             pairs.append(f"{draw.choice(names)}{draw.choice('=====')}{dressed}")
         yield draw.choice(("; ", "; ", "; ", ";", " ; ", ", ", "")).join(pairs)
