@@ -64,7 +64,7 @@ def _confirm(context: RequestContext) -> WSGIApplication:
         "Sign out?",
         ["You will be signed out of this site."],
         actions=post_button("Sign out", links.endpoint("sign-out"), fields)
-        + link("Stay signed in", home, quiet=True),
+        + link("Cancel", home, quiet=True),
         headers=[_SAME_ORIGIN],
     )
 
