@@ -45,6 +45,8 @@ _UNKNOWN: Final = object()
 
 # Without the checks of claims, which are made here.
 _JWS: Final = jwt.PyJWS(algorithms=ALGORITHMS)
+# Claims are UTF-8 (RFC 7519 7.2), and nobody has to find out.
+_JSON: Final = json.JSONDecoder()
 # What RS256 is (RFC 7518 3.3).
 _PADDING: Final = PKCS1v15()
 _DIGEST: Final = SHA256()
@@ -87,7 +89,7 @@ def _decode(token: str, key: jwt.PyJWK) -> dict[str, Any]:
     ``UnicodeError``.
     """
     try:
-        claims = json.loads(_JWS.decode(token, key, ALGORITHMS))
+        claims = _JSON.decode(_JWS.decode(token, key, ALGORITHMS).decode())
     except Exception as error:
         raise _translate(error) from error
     return _checked_object(claims)
@@ -109,7 +111,7 @@ def _decode_known(token: str, key: jwt.PyJWK) -> dict[str, Any]:
             _PADDING,
             _DIGEST,
         )
-        claims = json.loads(_base64url.decode_exactly(payload.encode()))
+        claims = _JSON.decode(_base64url.decode_exactly(payload.encode()).decode())
     except InvalidSignature:
         raise InvalidToken(_TOKEN_ERRORS[pyjwt.InvalidSignatureError]) from None
     except (ValueError, RecursionError) as error:
