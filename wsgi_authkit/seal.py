@@ -257,7 +257,8 @@ def _sealing_password(password: str | Mapping[str, str]) -> tuple[str, str]:
 class _Parts(NamedTuple):
     """A seal taken apart, nothing of it verified."""
 
-    prefix: bytes
+    #: What the MAC covers: what stands in front of its salt.
+    signed: bytes
     password_id: bytes
     encryption_salt: bytes
     iv: bytes
@@ -266,11 +267,6 @@ class _Parts(NamedTuple):
     mac_salt: bytes
     mac: bytes
 
-    @property
-    def signed(self) -> bytes:
-        """What the MAC covers."""
-        return b"*".join(self[:6])
-
 
 def _split(sealed: str) -> _Parts:
     if len(sealed) > MAX_SEAL_LENGTH or not sealed.isascii():
@@ -278,15 +274,15 @@ def _split(sealed: str) -> _Parts:
     text, tilde, version = sealed.partition("~")
     if tilde and version != "2" and not _IS_VERSION_2.match(version):
         raise BadSeal(_REFUSED)
-    texts = text.encode().split(b"*")
-    if len(texts) != _SEPARATORS + 1:
+    if text.count("*") != _SEPARATORS:
         raise BadSeal(_REFUSED)
-    parts = _Parts(*texts)
-    if parts.prefix != _PREFIX:
+    signed, mac_salt, mac = text.encode().rsplit(b"*", 2)
+    prefix, password_id, salt, iv, ciphertext, expiration = signed.split(b"*")
+    if prefix != _PREFIX:
         raise BadSeal(_REFUSED)
-    if parts.expiration and not _IS_EXPIRATION.fullmatch(parts.expiration):
+    if expiration and not _IS_EXPIRATION.fullmatch(expiration):
         raise BadSeal(_REFUSED)
-    return parts
+    return _Parts(signed, password_id, salt, iv, ciphertext, expiration, mac_salt, mac)
 
 
 def _open(parts: _Parts, passwords: Iterable[_Password], now: float) -> Any:

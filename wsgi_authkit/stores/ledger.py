@@ -93,11 +93,19 @@ class Ledger:
     def get(self, kind: str, identifier: str) -> dict[str, Any] | None:
         """Return what is written there; ``None`` too where it does not open."""
         key = self._key(kind, identifier)
-        owed = self._owed.get(key)
-        if owed is not None and owed.replaces and self._monotonic() < owed.expires_at:
-            # Newer than what the store has, which did not take it yet.
-            return self._open(key, owed.value)
-        value = self._shared(lambda store: _checked(store.get(key)), None)
+        if self._owed:
+            owed = self._owed.get(key)
+            if owed and owed.replaces and self._monotonic() < owed.expires_at:
+                # Newer than what the store has, which did not take it yet.
+                return self._open(key, owed.value)
+            self._repay()
+        value = None
+        # As in `_attempt`, without its calls: each new cookie waits for it twice.
+        if self.is_shared:
+            try:
+                value = _checked(self._store.get(key))
+            except Exception as error:  # noqa: BLE001 - as in `_attempt`
+                self._pause(error)
         if value is None and self._local is not self._store:
             value = self._local.get(key)
         return None if value is None else self._open(key, value)
