@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 #: Seconds that a case gets of a round.
-SLICE: Final = 0.01
+SLICE: Final = 0.03
 
 # Names of cases that figures are made of.
 LEAST: Final = "the minimum, "

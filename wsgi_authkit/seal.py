@@ -274,10 +274,11 @@ def _split(sealed: str) -> _Parts:
     text, tilde, version = sealed.partition("~")
     if tilde and version != "2" and not _IS_VERSION_2.match(version):
         raise BadSeal(_REFUSED)
-    if text.count("*") != _SEPARATORS:
-        raise BadSeal(_REFUSED)
-    signed, mac_salt, mac = text.encode().rsplit(b"*", 2)
-    prefix, password_id, salt, iv, ciphertext, expiration = signed.split(b"*")
+    try:
+        signed, mac_salt, mac = text.encode().rsplit(b"*", 2)
+        prefix, password_id, salt, iv, ciphertext, expiration = signed.split(b"*")
+    except ValueError:  # too few parts, or too many
+        raise BadSeal(_REFUSED) from None
     if prefix != _PREFIX:
         raise BadSeal(_REFUSED)
     if expiration and not _IS_EXPIRATION.fullmatch(expiration):

@@ -106,7 +106,9 @@ class SessionReader:
             else:
                 found.append(opened)
         if not found:
-            return AnonymousSession(_strongest(reasons))
+            reason = _strongest(reasons)
+            shared = reason == "invalid_cookie"
+            return INVALID_COOKIE if shared else AnonymousSession(reason)
         if len(found) == 1:
             return found[0]
         chosen = _newest_of_one_user(found)
