@@ -280,6 +280,11 @@ def test_options_are_remembered_that_the_flow_has_no_member_for() -> None:
     assert AuthorizationOptions(screen_hint="sign-in").to_keep() == {}
 
 
+def test_long_options_are_not_remembered() -> None:
+    assert AuthorizationOptions(login_hint="a" * 400).to_keep()
+    assert AuthorizationOptions(login_hint="a" * 600).to_keep() == {}
+
+
 @pytest.mark.parametrize(
     "options", [{"of_another_release": "x"}, {"max_age": "soon"}, {"screen_hint": "x"}]
 )

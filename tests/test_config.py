@@ -256,11 +256,9 @@ def test_api_key_in_the_place_of_the_client_id_is_refused() -> None:
         ("client_id", '"client_123"'),
         ("api_key", "'sk_test'"),
         ("cookie_password", '"a password of at least 32 characters"'),
-        ("cookie_password", " a password of at least 32 characters"),
-        ("cookie_password", "a password of at least 32 characters\n"),
     ],
 )
-def test_quotes_and_blanks_that_came_along_are_refused(option: str, value: str) -> None:
+def test_quotes_that_came_along_are_refused(option: str, value: str) -> None:
     """``docker run --env-file`` keeps them, and another app has another password."""
     (problem,) = problems_of(**{option: value})
 

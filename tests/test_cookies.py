@@ -637,6 +637,19 @@ def test_of_three_chunks_of_one_name_none_is_a_candidate(suffix: str) -> None:
     assert session_candidates(header(*second, *chunks, *third), NAME) == []
 
 
+@pytest.mark.parametrize(("count", "found"), [(2, 4), (3, 8), (4, 0)])
+def test_every_join_is_tried_and_none_of_more_than_eight(
+    count: int, found: int
+) -> None:
+    chunks = [
+        (f"{NAME}.{index}", f"{count}.{text}" if index == 0 else text)
+        for text in "ab"
+        for index in range(count)
+    ]
+
+    assert len(session_candidates(header(*chunks), NAME)) == found
+
+
 def test_value_over_the_length_is_ignored_whole_and_joined() -> None:
     whole = [(NAME, "x" * 11)]
     chunks = [(f"{NAME}.0", "2.xxxxxx"), (f"{NAME}.1", "xxxxx")]

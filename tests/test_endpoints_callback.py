@@ -826,6 +826,41 @@ def test_missing_verifier_restarts_with_what_the_sign_in_was_started_with(
     }
 
 
+def test_restart_follows_no_more_than_any_link_may_ask_for(harness: Harness) -> None:
+    """The state of a callback without its cookie may be a stranger's."""
+    options: dict[str, Any] = {
+        "connection_id": "conn_evil",
+        "prompt": "login",
+        "max_age": 0,
+        "organization_id": "org_1",
+    }
+    service = harness.middleware.service
+    state = state_of(service.create_authorization(**options).url)
+    again = callback(harness, code="any", state=state).header("Location") or ""
+    asked = parse_qs(urlsplit(again).query)
+
+    assert asked["organization_id"] == ["org_1"]
+    assert asked["provider"] == ["authkit"]
+    assert not {"connection_id", "prompt", "max_age"} & set(asked)
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"), [("access_denied", True), ("invitation_invalid", False)]
+)
+def test_who_was_refused_starts_again_without_what_was_theirs(
+    harness: Harness, word: str, kept: bool
+) -> None:
+    state, code = forge(harness, new_flow(harness.clock(), options=INVITED))
+    path = f"/callback?{urlencode({'code': code, 'state': state})}"
+    harness.workos.fail(Status(400, json={"error": word}), path="exchange")
+    location = harness.client.get(start_again(harness, path)).header("Location") or ""
+    asked = asked_for(location)
+
+    assert "login_hint" not in asked
+    assert asked["organization_id"] == "org_1"
+    assert ("invitation_token" in asked) is kept
+
+
 def test_options_that_do_not_fit_into_the_state_are_not_kept(harness: Harness) -> None:
     """The sign-in itself is worth more than what it would be started again with."""
     long = {**INVITED, "login_hint": f"{'a' * 3000}@example.com"}
@@ -1479,6 +1514,25 @@ def test_on_success_can_refuse_a_person(caplog: pytest.LogCaptureFixture) -> Non
     assert "not a customer" not in response.text
     levels = {record.levelno for record in caplog.records}
     assert levels <= {logging.INFO, logging.DEBUG}, "it is no fault of the site's"
+
+
+def test_refusal_that_an_app_keeps_is_left_as_it_is() -> None:
+    class NotMember(AuthorizationDenied):
+        default_code = "not_a_member"
+
+    denied = NotMember("not a member", error="access_denied")
+
+    def refuse(event: SignInEvent) -> None:
+        raise denied
+
+    errors = Errors()
+    harness = Harness(options={"on_success": refuse, "on_error": errors})
+    answers = [come_back(harness, approved(harness)) for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [403, 403, 403]
+    assert len({len(answer.set_cookies) for answer in answers}) == 1
+    assert denied.headers == []
+    assert {error.__cause__ for error in errors.seen} == {denied}
 
 
 def test_on_success_that_raises_leaves_an_earlier_session() -> None:

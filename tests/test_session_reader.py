@@ -344,6 +344,56 @@ def test_planted_cookies_in_front_do_not_hide_the_good_one(site: Site) -> None:
     assert isinstance(site.find(*values, site.seal()), SealedSession)
 
 
+def in_two(value: str) -> tuple[str, str]:
+    """Return the chunks of a session."""
+    return f"2.{value[:900]}", value[900:]
+
+
+def cookies(*pairs: tuple[str, str]) -> str:
+    return "; ".join(f"wos-session{suffix}={value}" for suffix, value in pairs)
+
+
+def test_planted_chunks_on_both_sides_do_not_hide_a_session_in_chunks(
+    site: Site,
+) -> None:
+    planted = site.seal(site.session(site.grace))
+    own = [*zip((".0", ".1"), in_two(site.seal()), strict=True)]
+    for before, behind in [
+        ([(".1", "z")], [(".0", f"1.{planted}")]),
+        ([(".1", "z")], [(".1", "z"), ("", planted)]),
+        ([(".0", f"1.{planted}")], [(".0", f"1.{planted}"), (".1", "z")]),
+        ([(".0", f"1.{planted}"), (".1", "*" * 9)], [(".1", "*" * 9)]),
+        ([(".1", "x" * 17000)], [(".1", "x" * 17000), ("", planted)]),
+    ]:
+        found = site.reader.find(cookies(*before, *own, *behind))
+        assert isinstance(found, AnonymousSession), (before, behind)
+
+
+def test_two_sessions_in_chunks_of_one_person_are_the_newer_one(site: Site) -> None:
+    """As after ``cookie_domain`` was set: both are sent, each whole."""
+    older = site.seal(access_token=site.token(sid="old"))
+    site.clock.advance(1)
+    newer = site.seal(access_token=site.token(sid="new"))
+    for one, other in permutations([older, newer]):
+        chunks = [*zip((".0", ".1"), in_two(one), strict=True)]
+        chunks += zip((".0", ".1"), in_two(other), strict=True)
+        found = site.reader.find(cookies(*chunks))
+        assert isinstance(found, SealedSession)
+        assert found.claims["sid"] == "new"
+
+
+@pytest.mark.parametrize("planted", [3, 40])
+def test_session_is_ended_among_more_than_can_be_believed(
+    site: Site, planted: int
+) -> None:
+    own = site.seal(access_token=site.token(sid="session_own"))
+    junk = [("", f"Fe26.2*1*{number}*****") for number in range(planted)]
+
+    for header in (cookies(*junk, ("", own)), cookies(("", own), *junk)):
+        assert site.reader.find(header) == AnonymousSession("invalid_cookie")
+        assert site.reader.session_ids(header) == ["session_own"]
+
+
 # Ended sessions
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -47,6 +48,16 @@ MAX_VERIFIERS: Final = 10
 MAX_CUSTOM_STATE: Final = 2048
 #: Bytes of a verifier cookie, name and value.
 MAX_VERIFIER_COOKIE: Final = 3800
+
+#: What a link may ask for in the clear; WorkOS adds some of them to the Sign-in URL.
+OPEN_OPTIONS: Final = (
+    "organization_id",
+    "login_hint",
+    "screen_hint",
+    "invitation_token",
+)
+#: Characters of JSON that a flow keeps of what it was started with.
+MAX_KEPT_OPTIONS: Final = 512
 
 _SCREEN_HINTS: Final = ("sign-in", "sign-up")
 
@@ -116,7 +127,8 @@ class AuthorizationOptions:
         kept.pop("redirect_uri", None)
         if kept.get("screen_hint") == _SCREEN_HINTS[0]:
             del kept["screen_hint"]
-        return kept
+        # Five flows of a browser travel with each request to the sign-in endpoints.
+        return kept if len(json.dumps(kept)) <= MAX_KEPT_OPTIONS else {}
 
 
 def _size(text: str) -> int:
@@ -142,9 +154,17 @@ class Flow:
     #: What it was started with besides, see :meth:`AuthorizationOptions.to_keep`.
     options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
-    def restart_options(self) -> dict[str, Any]:
-        """Return the fields of :class:`AuthorizationOptions` that start it again."""
-        return {**self.options, "state": self.custom_state}
+    def restart_options(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return the fields of :class:`AuthorizationOptions` that start it again.
+
+        :param names: The options that may be among them, besides ``state``. Where the
+            flow need not be this browser's, no more than any link can ask for.
+        """
+        chosen = self.options if names is None else set(names) & set(self.options)
+        return {
+            **{name: self.options[name] for name in chosen},
+            "state": self.custom_state,
+        }
 
 
 def new_flow(

@@ -464,12 +464,10 @@ def _check_ends(password: object, label: str) -> Iterator[str]:
 
     Of a previous one it may have been a part.
     """
-    if isinstance(password, str) and (
-        _is_quoted(password) or password != password.strip()
-    ):
+    if isinstance(password, str) and _is_quoted(password):
         yield (
-            f"{label} is in quotes or has white space at an end, which other readers "
-            "of such settings leave out; leave it out"
+            f"{label} is in quotes, which other readers of such settings leave out; "
+            "leave them out"
         )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, product
 from typing import Final, Literal
 from urllib.parse import unquote
 
@@ -32,8 +33,10 @@ MAX_CHUNKS: Final = 4
 # Session cookies of a header that are looked at: to turn more away has to cost less
 # than a session does.
 _MAX_LOOKED_AT: Final = 64
-# Ways to join chunks of which there are several: the first of each, the last of each.
-_JOINS: Final = 2
+# Chunks of one name that are tried, and joins of them: two whole sessions in three
+# chunks each, which are there when ``cookie_domain`` was set, are eight.
+_MAX_CHUNKS_OF_A_NAME: Final = 2
+_MAX_JOINS: Final = 8
 _CHUNK_SUFFIXES: Final = tuple(f".{index}" for index in range(MAX_CHUNKS))
 _SUFFIXES: Final = ("", *_CHUNK_SUFFIXES)
 _CHUNK_COUNTS: Final = frozenset(str(count) for count in range(1, MAX_CHUNKS + 1))
@@ -345,6 +348,7 @@ def session_candidates(
     limit: int = 3,
     max_length: int = 16384,
     plausible: Callable[[str], bool] | None = None,
+    some: bool = False,
 ) -> list[str]:
     """Return the values that may be the session, each once.
 
@@ -355,14 +359,16 @@ def session_candidates(
 
     Chunks are joined as they were cut or not at all: the first begins with a number
     from 1 to 4 and a dot, and that many are there; further ones are ignored. Where
-    names come twice, the last of each and the first of each are tried; three of one
-    name are more than can be tried.
+    names come twice, every join is tried, for chunks can be planted on either side;
+    three of one name, and more than eight joins, are more than can be tried.
 
     :param cookies: The ``Cookie`` header, or what :func:`parse_cookie_header` returns.
-    :param limit: The most values that are tried.
+    :param limit: The most values that are tried; the joins of one first chunk are one.
     :param max_length: Longer values, in characters, are ignored.
     :param plausible: Whether a value has the form of a session. Others do not count
         towards ``limit``, so whoever plants cookies has to imitate the form at least.
+    :param some: Return some of the whole values where there are more, those at the ends
+        of the header: for who wants to end sessions and believes none.
     """
 
     def acceptable(values: Iterable[str]) -> list[str]:
@@ -370,13 +376,20 @@ def session_candidates(
         return fitting if plausible is None else list(filter(plausible, fitting))
 
     values = _session_values(cookies, name)
-    joined: list[str] = []
+    whole = acceptable(values.get("", []))
+    joins: list[list[str]] = []
     if _CHUNK_SUFFIXES[0] in values:
-        if any(len(set(values.get(one, ()))) > _JOINS for one in _CHUNK_SUFFIXES):
+        chunks = [list(dict.fromkeys(values.get(one, ()))) for one in _CHUNK_SUFFIXES]
+        if max(map(len, chunks)) > _MAX_CHUNKS_OF_A_NAME:
             return []
-        joined = acceptable(filter(None, (_join(values, -1), _join(values, 0))))
-    candidates = list(dict.fromkeys((*acceptable(values.get("", [])), *joined)))
-    return candidates if len(candidates) <= limit else []
+        joins = [found for first in chunks[0] if (found := _joins(first, chunks))]
+        if sum(map(len, joins)) > _MAX_JOINS:
+            return []
+        joins = [kept for found in joins if (kept := acceptable(found))]
+    if len(whole) + len(joins) > limit:
+        half = limit // 2
+        return [*whole[:half], *whole[half:][-half:]] if some else []
+    return list(dict.fromkeys((*whole, *chain.from_iterable(joins))))
 
 
 def _session_values(
@@ -394,12 +407,9 @@ def _session_values(
     return values
 
 
-def _join(values: dict[str, list[str]], position: int) -> str:
-    """Join the chunks at ``position`` of each name; empty where one is missing."""
-    count, dot, start = values[_CHUNK_SUFFIXES[0]][position].partition(".")
+def _joins(first: str, chunks: list[list[str]]) -> list[str]:
+    """Return what the chunks come to that begin with one; nothing if any is missing."""
+    count, dot, start = first.partition(".")
     if not dot or count not in _CHUNK_COUNTS:
-        return ""
-    rest = [values.get(suffix, []) for suffix in _CHUNK_SUFFIXES[1 : int(count)]]
-    if not all(rest):
-        return ""
-    return start + "".join(chunks[position] for chunks in rest)
+        return []
+    return [start + "".join(rest) for rest in product(*chunks[1 : int(count)])]

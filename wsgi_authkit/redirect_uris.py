@@ -108,14 +108,14 @@ class RedirectURIs:
 
         What answers there instead, a 404 as a rule, says nothing about it.
         """
-        path = _environ_path(uri)
-        if not script_name or path.startswith(f"{script_name}/"):
+        path, prefix = _environ_path(uri), script_name.rstrip("/")
+        if path == prefix or path.startswith(f"{prefix}/"):
             return
         if self._time_to_log_prefix:
             log.warning(
                 "the app is mounted at %.100r and the redirect URI has the path "
-                "%.100r, which leads elsewhere: put the prefix in front of it, here "
-                "and in the WorkOS dashboard",
+                "%.100r, which may lead elsewhere: put the prefix in front of it, "
+                "here and in the WorkOS dashboard",
                 script_name,
                 path,
             )

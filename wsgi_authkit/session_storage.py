@@ -41,6 +41,9 @@ from wsgi_authkit.cookies import (
 #: :meth:`CookieSessionStorage.get_cookie` of a subclass reads from.
 Cookies = Any
 
+# Each costs a MAC.
+_MAX_TO_END: Final = 8
+
 _SAME_SITE: Final[dict[str, SameSite]] = {
     "lax": "Lax",
     "strict": "Strict",
@@ -128,6 +131,19 @@ class CookieSessionStorage:
             cookies if is_header else self._session_cookies(cookies),
             self._config.cookie_name,
             plausible=self._plausible,
+        )
+
+    def sessions_to_end(self, cookies: Cookies) -> list[str]:
+        """Return what may be a session, also where :meth:`load_session` has too many.
+
+        To end one too many does no harm; a person who signs out has to be signed out.
+        """
+        return self.load_session(cookies) or session_candidates(
+            self._session_cookies(cookies),
+            self._config.cookie_name,
+            limit=_MAX_TO_END,
+            plausible=self._plausible,
+            some=True,
         )
 
     def is_plausible(self, value: str) -> bool:

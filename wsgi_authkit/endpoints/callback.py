@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from wsgi_authkit._wsgi import Header
 from wsgi_authkit.access import is_person, is_prefetch
-from wsgi_authkit.authorization import Flow
+from wsgi_authkit.authorization import OPEN_OPTIONS, Flow
 from wsgi_authkit.endpoints._failure import ask_app, explain, fail, with_headers
 from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import (
@@ -83,7 +83,9 @@ def _check_issuer(context: RequestContext, issuer: str | None) -> None:
         raise AuthorizationError("the iss parameter is not one of the issuers")
 
 
-def _again(context: RequestContext, flow: Flow | None, **options: str) -> str | None:
+def _again(
+    context: RequestContext, flow: Flow | None, **options: str | None
+) -> str | None:
     """Return the path that starts a flow again, for the page of a failed sign-in.
 
     :param options: What it is started with besides.
@@ -116,7 +118,10 @@ def _finish(
         return _without_verifier(context, flow, error)
     except AuthorizationDenied as error:
         # Another person may get in, and WorkOS would sign this one in again unasked.
-        return fail(context, error, again=_again(context, flow, prompt="login"))
+        other: dict[str, str | None] = {"prompt": "login", "login_hint": None}
+        if error.error == "invitation_invalid":
+            other["invitation_token"] = None
+        return fail(context, error, again=_again(context, flow, **other))
     except AuthorizationError as error:
         return fail(context, error, again=_again(context, flow))
     marker = find_marker(context.service, context.cookies) or Marker(at=0)
@@ -156,8 +161,13 @@ def _set_session(
                 context.revert(before)
             # Whatever the app raises means that this person is not to be signed in.
             if isinstance(error, AuthorizationDenied):
-                error.headers += headers
-                raise
+                # Another one: this is the app's, which may raise it again.
+                raise AuthorizationDenied(
+                    str(error),
+                    error=error.error,
+                    error_description=error.error_description,
+                    headers=[*error.headers, *headers],
+                ) from error
             log.exception("on_success stopped a sign-in")
             raise AuthorizationError(
                 "on_success stopped the sign-in", code="hook_failed", headers=headers
@@ -274,7 +284,7 @@ def _restart(
     try:
         start = context.start_flow(
             return_to,
-            flow.restart_options() if flow else {},
+            flow.restart_options(OPEN_OPTIONS) if flow else {},
             restarted=True,
         )
     except CookieTooLarge:

@@ -7,10 +7,11 @@ WorkOS at that moment. Fit to be the *Sign-in URL* of the WorkOS dashboard.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from wsgi_authkit._wsgi import Header
 from wsgi_authkit.access import is_person, is_prefetch
+from wsgi_authkit.authorization import OPEN_OPTIONS
 from wsgi_authkit.endpoints._failure import fail
 from wsgi_authkit.endpoints._query import parse_query
 from wsgi_authkit.errors import AuthorizationError, BadSeal
@@ -20,14 +21,6 @@ from wsgi_authkit.responses import Response, redirect
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
-
-# What a link may ask for in the clear; WorkOS adds some of them to the Sign-in URL.
-_OPEN_OPTIONS: Final = (
-    "organization_id",
-    "login_hint",
-    "screen_hint",
-    "invitation_token",
-)
 
 
 def sign_in(context: RequestContext) -> WSGIApplication:
@@ -75,7 +68,7 @@ def _read(context: RequestContext) -> tuple[str | None, dict[str, Any]]:
     """
     query = parse_query(context.environ, ("request",))
     options: dict[str, Any] = {
-        name: query[name] for name in _OPEN_OPTIONS if query.get(name)
+        name: query[name] for name in OPEN_OPTIONS if query.get(name)
     }
     if "request" in query:
         try:
