@@ -389,7 +389,16 @@ def test_session_is_ended_among_more_than_can_be_believed(
     own = site.seal(access_token=site.token(sid="session_own"))
     junk = [("", f"Fe26.2*1*{number}*****") for number in range(planted)]
 
-    for header in (cookies(*junk, ("", own)), cookies(("", own), *junk)):
+    chunks = [*zip((".0", ".1"), in_two(own), strict=True)]
+    others = [(".0", f"2.{number}") for number in range(planted)]
+    for header in (
+        cookies(*junk, ("", own)),
+        cookies(("", own), *junk),
+        cookies(("", own), *others),
+        cookies(*others, *chunks),
+        cookies(*chunks, *others),
+        cookies(*junk, *others, *chunks),
+    ):
         assert site.reader.find(header) == AnonymousSession("invalid_cookie")
         assert site.reader.session_ids(header) == ["session_own"]
 

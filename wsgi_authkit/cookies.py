@@ -367,8 +367,8 @@ def session_candidates(
     :param max_length: Longer values, in characters, are ignored.
     :param plausible: Whether a value has the form of a session. Others do not count
         towards ``limit``, so whoever plants cookies has to imitate the form at least.
-    :param some: Return some of the whole values where there are more, those at the ends
-        of the header: for who wants to end sessions and believes none.
+    :param some: Where there are more, return those at the ends of the header, of chunks
+        too: for who wants to end sessions and believes none.
     """
 
     def acceptable(values: Iterable[str]) -> list[str]:
@@ -380,16 +380,21 @@ def session_candidates(
     joins: list[list[str]] = []
     if _CHUNK_SUFFIXES[0] in values:
         chunks = [list(dict.fromkeys(values.get(one, ()))) for one in _CHUNK_SUFFIXES]
+        if some:
+            chunks = [[*each[:1], *each[1:][-1:]] for each in chunks]
         if max(map(len, chunks)) > _MAX_CHUNKS_OF_A_NAME:
             return []
         joins = [found for first in chunks[0] if (found := _joins(first, chunks))]
-        if sum(map(len, joins)) > _MAX_JOINS:
+        if sum(map(len, joins)) > _MAX_JOINS and not some:
             return []
         joins = [kept for found in joins if (kept := acceptable(found))]
+    joined = list(chain.from_iterable(joins))
     if len(whole) + len(joins) > limit:
+        if not some:
+            return []
         half = limit // 2
-        return [*whole[:half], *whole[half:][-half:]] if some else []
-    return list(dict.fromkeys((*whole, *chain.from_iterable(joins))))
+        whole = [*whole[:half], *whole[half:][-half:]]
+    return list(dict.fromkeys((*whole, *joined)))
 
 
 def _session_values(

@@ -50,6 +50,7 @@ _SKEW_MS: Final = 60_000
 # What JavaScript's `parseInt` makes 2 of; the JavaScript readers use it.
 _IS_VERSION_2: Final = re.compile(r"\s*\+?0*2(?![0-9])", re.ASCII)
 _IS_EXPIRATION: Final = re.compile(rb"[1-9][0-9]*")
+# Asterisks between the parts of a seal.
 _SEPARATORS: Final = 7
 _IS_SEALING_ID: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
